@@ -1,0 +1,109 @@
+package configs_test
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/bodyworn/ingestd/configs"
+)
+
+func TestBounds(t *testing.T) {
+	const (
+		endpoint = "must be host:port, such as s3.example.org:443"
+		bucket   = "must be 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or digit at both ends, not "
+	)
+	tests := []struct {
+		yaml string
+		want string // the only problem; empty when there is none
+	}{
+		{"station: {id: ingestd-selftest}", "station.id at line 1: is reserved for the self-test of the store; choose another"},
+		{"station: {id: " + strings.Repeat("x", 32) + "}", ""},
+		{"station: {id: 站一}", `station.id at line 1: must be 1 to 32 letters, digits, - or _, not "站一": it begins every key in the store`},
+		{"station: {timezone: Local}", `station.timezone at line 1: must be an IANA time zone such as Asia/Shanghai, not "Local"`},
+		{"station: {timezone: UTC}", ""},
+
+		{"storage: {bucket: Footage}", "storage.bucket at line 1: " + bucket + `"Footage"`},
+		{"storage: {bucket: ab}", "storage.bucket at line 1: " + bucket + `"ab"`},
+		{"storage: {bucket: a..b}", `storage.bucket at line 1: must have a letter or digit on both sides of a dot, not "a..b"`},
+		{"storage: {bucket: 192.168.1.1}", `storage.bucket at line 1: must not look like an IP address, not "192.168.1.1"`},
+		{"storage: {bucket: xn--abc}", `storage.bucket at line 1: must not begin with xn--, which S3 reserves, not "xn--abc"`},
+		{"storage: {bucket: abc-s3alias}", `storage.bucket at line 1: must not end with -s3alias, which S3 reserves, not "abc-s3alias"`},
+		{"storage: {bucket: nmq.footage-2}", ""},
+
+		{"storage: {part_size: 5MiB, buffer_memory: 10MiB}", ""},
+		{"storage: {part_size: 5MB}", "storage.part_size at line 1: must be from 5MiB to 64MiB, not 5000000B"},
+		{"storage: {part_size: -5MiB}", `storage.part_size at line 1: must be a size such as 16MiB, not "-5MiB"`},
+		{"storage: {part_size: 64MiB, buffer_memory: 127MiB}", "storage.buffer_memory at line 1: must hold at least two parts of 64MiB, not 127MiB"},
+		{"storage: {buffer_memory: 9EiB}", `storage.buffer_memory at line 1: must be a size such as 16MiB, not "9EiB"`},
+
+		{"storage: {kind: s3}", "storage.s3.endpoint: is required while storage.kind is s3: host:port, such as s3.example.org:443"},
+		{"storage: {kind: s3, s3: {endpoint: 'localhost:9000', tls: false}}", ""},
+		{"storage: {kind: s3, s3: {endpoint: '127.0.0.2:9000', tls: false}}", ""},
+		{"storage: {kind: s3, s3: {endpoint: '[::1]:9000', tls: false}}", ""},
+		{"storage: {s3: {endpoint: '10.0.0.5:9000', tls: false}}", "storage.s3.tls at line 1: false would send footage unprotected to 10.0.0.5 (第十二条): set it to true; only an endpoint on this machine may do without"},
+		{"storage: {s3: {endpoint: 'localhost.example.org:9000', tls: false}}", "storage.s3.tls at line 1: false would send footage unprotected to localhost.example.org (第十二条): set it to true; only an endpoint on this machine may do without"},
+		{"storage: {s3: {endpoint: 'https://s3.example.org'}}", "storage.s3.endpoint at line 1: " + endpoint + ", without http:// or https:// (see storage.s3.tls)"},
+		{"storage: {s3: {endpoint: 'key:hush@s3.example.org:443'}}", "storage.s3.endpoint at line 1: " + endpoint + ", without a user before @: see storage.s3.credentials_file"},
+		{"storage: {s3: {endpoint: s3.example.org}}", "storage.s3.endpoint at line 1: " + endpoint + `, not "s3.example.org"`},
+		{"storage: {s3: {endpoint: 's3.example.org:99999'}}", "storage.s3.endpoint at line 1: " + endpoint + `, not "s3.example.org:99999"`},
+		{"storage: {s3: {endpoint: 'localhost:9000', tls: false, ca_file: ca.pem}}", "storage.s3.ca_file at line 1: has no use while storage.s3.tls is false; remove one of the two"},
+
+		{"state_dir: /srv/ingestd/store/state", "state_dir at line 1: lies in storage.embedded.root (/srv/ingestd/store), where every folder is a bucket; choose a folder outside"},
+		{"storage: {embedded: {root: /var/lib/ingestd/store}}", ""},
+		{"storage: {embedded: {root: /}}", "state_dir: lies in storage.embedded.root (/), where every folder is a bucket; choose a folder outside"},
+		{"sources: [{path: /srv/ingestd/store-2, kind: folder}]", ""},
+		{"sources: [{path: /var/lib/ingestd/inbox, kind: folder}]", ""},
+
+		{"sources: [" + strings.Repeat("{path: /media, kind: mounts}, ", 65) + "]", "sources at line 1: must have at most 64 entries, not 65"},
+
+		{"retention: {months: 1200}", ""},
+		{"retention: {months: 1201}", "retention.months at line 1: must be at most 1200, not 1201: a lock cannot be shortened afterwards"},
+		{"retention: {months: -7}", "retention.months at line 1: must be at least 6, not -7: footage is kept no less than six months (第十一条)"},
+		{"ingest: {settle: 2h}", "ingest.settle at line 1: must be above 0s and at most 1h0m0s, not 2h0m0s"},
+		{"ingest: {settle: 0s}", "ingest.settle at line 1: must be above 0s and at most 1h0m0s, not 0s"},
+	}
+	for i, test := range tests {
+		t.Run(fmt.Sprintf("%d", i), func(t *testing.T) {
+			file := writeFile(t, test.yaml+"\n")
+			_, err := configs.Load(file)
+			if test.want == "" {
+				if err != nil {
+					t.Errorf("%s: %v", test.yaml, err)
+				}
+				return
+			}
+			checkProblems(t, err, file, test.want)
+		})
+	}
+}
+
+// Validate holds a Config made in code to the rules of the file.
+func TestValidate(t *testing.T) {
+	cfg := configs.Default()
+	cfg.Station.Timezone = nil
+	cfg.Retention.Months = 5
+	cfg.Log.Level = "loud"
+	cfg.StateDir = "state"
+	checkProblems(t, cfg.Validate(), "FILE",
+		`state_dir: must be an absolute path, not "state"`,
+		`log.level: must be debug, info, warn or error, not "loud"`,
+		"station.timezone: is required, such as Asia/Shanghai",
+		"retention.months: must be at least 6, not 5: footage is kept no less than six months (第十一条)",
+	)
+	if err := configs.Default().Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestByteSizeString(t *testing.T) {
+	var got []string
+	for _, size := range []configs.ByteSize{0, 1, 1023, configs.KiB, 16 * configs.MiB, configs.GiB, configs.GiB + 1, 1536 * configs.MiB} {
+		got = append(got, size.String())
+	}
+	want := []string{"0B", "1B", "1023B", "1KiB", "16MiB", "1GiB", "1073741825B", "1536MiB"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}

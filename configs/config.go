@@ -1,0 +1,177 @@
+// Package configs holds the settings of a station: the file ingestd.yaml, which
+// documents every one of them, and the code that reads it.
+//
+// It stands before the flow: cmd loads one Config, checked as a whole, and hands
+// it on. A Config that Load has returned keeps these promises: every value has
+// its type and lies in its bounds, every path is absolute, the retention is not
+// below the floor of 第十一条, and it holds no secret. Reloading is loading
+// again; nothing here watches the file or changes a Config once it is made.
+package configs
+
+import "time"
+
+// DefaultPath is read when no file is named; it may be missing.
+const DefaultPath = "/etc/ingestd/ingestd.yaml"
+
+// Config is all settings of a station. The tag key names a field in the file;
+// a field tagged path is made absolute.
+type Config struct {
+	Station   Station   `key:"station"`
+	StateDir  string    `key:"state_dir" path:"yes"` // journal and locks
+	Storage   Storage   `key:"storage"`
+	Retention Retention `key:"retention"`
+	Ingest    Ingest    `key:"ingest"`
+	Sources   []Source  `key:"sources"`
+	Recorders Recorders `key:"recorders"`
+	Log       Log       `key:"log"`
+
+	file    string            // absolute; empty when there was none
+	origins map[string]origin // where values come from; a key that is missing has its default
+}
+
+// Station says which station this is.
+type Station struct {
+	ID       string         `key:"id"` // begins every key in the store
+	Name     string         `key:"name"`
+	Timezone *time.Location `key:"timezone"` // never nil after Load
+}
+
+// Storage says where footage is kept and how it travels there.
+type Storage struct {
+	Kind         StorageKind `key:"kind"`
+	Bucket       string      `key:"bucket"`
+	Embedded     Embedded    `key:"embedded"`
+	S3           S3          `key:"s3"`
+	PartSize     ByteSize    `key:"part_size"`     // 5 MiB to 64 MiB
+	BufferMemory ByteSize    `key:"buffer_memory"` // for all recorders together, at least two parts
+}
+
+// Embedded is the store in our own process tree.
+type Embedded struct {
+	Root string `key:"root" path:"yes"`
+}
+
+// S3 is a store elsewhere. Its keys are not here: see ReadCredentials.
+type S3 struct {
+	Endpoint        string `key:"endpoint"` // host:port
+	Region          string `key:"region"`
+	TLS             bool   `key:"tls"`                         // false only for a loopback endpoint (第十二条)
+	CAFile          string `key:"ca_file" path:"yes"`          // PEM; empty: the system's authorities
+	CredentialsFile string `key:"credentials_file" path:"yes"` // empty: the systemd credential s3
+}
+
+// Retention says how long footage is locked.
+type Retention struct {
+	Months int `key:"months"` // calendar months, at least storage.FloorMonths (第十一条)
+}
+
+// Ingest says how recorders are read.
+type Ingest struct {
+	Parallel  int           `key:"parallel"` // recorders read at the same time
+	Verify    Verify        `key:"verify"`
+	Identical Identical     `key:"identical"`
+	Settle    time.Duration `key:"settle"` // quiet time before a watched folder's card is taken
+}
+
+// Source is one place where recorders appear.
+type Source struct {
+	Path string     `key:"path" path:"yes"`
+	Kind SourceKind `key:"kind"`
+	Slot string     `key:"slot"` // name on the board, may be empty
+}
+
+// Recorders says how recorders are treated.
+type Recorders struct {
+	Unregistered Unregistered `key:"unregistered"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  LogLevel  `key:"level"`
+	Format LogFormat `key:"format"`
+}
+
+// StorageKind is the value of storage.kind.
+type StorageKind string
+
+// The stores.
+const (
+	StorageEmbedded StorageKind = "embedded"
+	StorageS3       StorageKind = "s3"
+)
+
+func (StorageKind) choices() []string { return []string{"embedded", "s3"} }
+
+// Verify is the value of ingest.verify.
+type Verify string
+
+// The ways to verify a stored file. VerifyChecksum is the weaker one: it trusts
+// the server's word.
+const (
+	VerifyReadback Verify = "readback"
+	VerifyChecksum Verify = "checksum"
+)
+
+func (Verify) choices() []string { return []string{"readback", "checksum"} }
+
+// Identical is the value of ingest.identical.
+type Identical string
+
+// The ways to recognise a file that is already stored.
+const (
+	IdenticalQuick Identical = "quick" // path, size, mtime and SHA-256 of the first and last MiB
+	IdenticalFull  Identical = "full"  // SHA-256 of the whole file
+)
+
+func (Identical) choices() []string { return []string{"quick", "full"} }
+
+// SourceKind is the value of sources[].kind.
+type SourceKind string
+
+// The kinds of sources.
+const (
+	SourceMounts SourceKind = "mounts" // every mount point below the path is one recorder
+	SourceFolder SourceKind = "folder" // every folder directly in the path is one card
+)
+
+func (SourceKind) choices() []string { return []string{"mounts", "folder"} }
+
+// Unregistered is the value of recorders.unregistered.
+type Unregistered string
+
+// What happens with a recorder that is not in the register (台账).
+const (
+	UnregisteredIngest Unregistered = "ingest"
+	UnregisteredRefuse Unregistered = "refuse"
+)
+
+func (Unregistered) choices() []string { return []string{"ingest", "refuse"} }
+
+// LogLevel is the value of log.level, in the words of zerolog.
+type LogLevel string
+
+// The levels.
+const (
+	LevelDebug LogLevel = "debug"
+	LevelInfo  LogLevel = "info"
+	LevelWarn  LogLevel = "warn"
+	LevelError LogLevel = "error"
+)
+
+func (LogLevel) choices() []string { return []string{"debug", "info", "warn", "error"} }
+
+// LogFormat is the value of log.format.
+type LogFormat string
+
+// The formats. FormatAuto is FormatConsole on a terminal, else FormatJSON.
+const (
+	FormatAuto    LogFormat = "auto"
+	FormatJSON    LogFormat = "json"
+	FormatConsole LogFormat = "console"
+)
+
+func (LogFormat) choices() []string { return []string{"auto", "json", "console"} }
+
+// File is the absolute path of the file that was read, empty when there was
+// none.
+func (c *Config) File() string { return c.file }

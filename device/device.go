@@ -1,0 +1,151 @@
+// Package device describes what an officer docks: a recorder, who it is, what
+// its clock says, how it is, and the files on it. It is the first room of the
+// flow, recorder → session → vault, and knows nothing of sessions or storage.
+//
+// The sub-packages are drivers, one for each way a recorder can be reached;
+// each gives a Recorder. A driver never writes to a recorder while footage is
+// read, and what it cannot find out it reports as unknown: an empty Fact, a nil
+// pointer, ClockUnknown. Never a guess, never 0.
+package device
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// ErrRemoved says that the recorder is gone: the cable was pulled, the mount
+// vanished. What was not read stays on the recorder; the session resumes when
+// it is docked again.
+var ErrRemoved = errors.New("the recorder was removed")
+
+// Recorder is one docked recorder, opened for reading.
+//
+// A session calls the methods from one goroutine and in this order: Identity,
+// Clock, Health, Inventory, then Open for one file at a time, at last Close.
+// Clock comes before anything that could change the clock or the card (第十条).
+type Recorder interface {
+	// Identity is known once the recorder is open and does not change.
+	Identity() Identity
+	// Clock measures the recorder's clock against the station's. Where it can't
+	// be read the reading is of kind ClockUnknown, which is not an error.
+	Clock(ctx context.Context) (ClockReading, error)
+	// Health is what the recorder or its file system tells of its condition.
+	Health(ctx context.Context) (Health, error)
+	// Inventory calls found for every path on the recorder: files, directories,
+	// links, specials, unreadable ones. Nothing is skipped by name. A path that
+	// can't be examined is passed on with its Err; Inventory itself fails only
+	// when the recorder as a whole can't be listed. An error of found ends it.
+	Inventory(ctx context.Context, found func(Entry) error) error
+	// Open reads a regular file from offset on, to resume without reading the
+	// earlier bytes again. An error that is ErrRemoved ends the session.
+	Open(ctx context.Context, e Entry, offset int64) (File, error)
+	// Close releases the recorder: unmounts it or ends the transfer session.
+	// Only after it returned nil may the officer be told to take it.
+	Close() error
+}
+
+// File is a file on a recorder, read once from front to back.
+type File interface {
+	io.ReadCloser
+	// Stat tells size and time as they are now, so that a file that grew, shrank
+	// or was replaced while it was read is noticed.
+	Stat() (size int64, modTime time.Time, err error)
+}
+
+// Kind says what a path on a recorder is.
+type Kind string
+
+// The kinds of path. Only files are read: a link is never followed, and a
+// special is never opened, since opening a FIFO or a device node has effects.
+const (
+	KindFile    Kind = "file"
+	KindDir     Kind = "dir"
+	KindLink    Kind = "link"
+	KindSpecial Kind = "special"
+)
+
+// Entry is one path of a recorder's inventory.
+type Entry struct {
+	// Path is relative to the recorder's root, with slashes, in the exact bytes
+	// of the card: not necessarily valid UTF-8.
+	Path string
+	Kind Kind
+	// Size in bytes as the directory tells it; meaningful for files only.
+	Size int64
+	// ModTime as found, by the recorder's clock. Zero: unknown.
+	ModTime time.Time
+	// Note says more of a link or special: where it points, what it is.
+	Note string
+	// Handle is the driver's own reference to the file, such as a PTP object
+	// handle. Empty where the path is enough.
+	Handle string
+	// Err says why the path could not be examined.
+	Err error
+}
+
+// Fact is something told of a recorder together with who told it. The zero
+// value is the honest answer "unknown".
+type Fact struct {
+	Value  string `json:"value"`
+	Source string `json:"source"`
+}
+
+// Known reports whether there is a value at all.
+func (f Fact) Known() bool { return f.Value != "" }
+
+// Identity says which recorder this is and whose, as far as it is known. Ids
+// only: names of people are left on the card.
+type Identity struct {
+	// Serial is the recorder's own number (DevNo, USB serial).
+	Serial Fact `json:"serial"`
+	// Officer is the id, 警号 or 执法证号, never a name.
+	Officer Fact `json:"officer"`
+	// Model as the maker calls it.
+	Model Fact `json:"model"`
+	// Driver is how it was reached: folder, mass-storage, ptp.
+	Driver string `json:"driver"`
+	// Place is where it was found: a slot's port path, a mount point.
+	Place string `json:"place"`
+}
+
+// ClockKind says how much is known of a recorder's clock.
+type ClockKind string
+
+// The kinds of clock reading.
+const (
+	ClockMeasured ClockKind = "measured" // the recorder was asked
+	ClockBounded  ClockKind = "bounded"  // a limit follows from the footage
+	ClockUnknown  ClockKind = "unknown"  // nothing can be said
+)
+
+// ClockReading is one comparison of the recorder's clock with the station's
+// (第十条: 对系统时间进行校准). The offset is recorder minus station, + is fast.
+type ClockReading struct {
+	Kind ClockKind `json:"kind"`
+	// Offset and Uncertainty are nil unless Kind is measured or bounded.
+	Offset      *time.Duration `json:"offset_ns,omitempty"`
+	Uncertainty *time.Duration `json:"uncertainty_ns,omitempty"`
+	// Method says how, or why not, in words for a report.
+	Method string `json:"method"`
+	// StationTime is the station's clock at the reading.
+	StationTime time.Time `json:"station_time"`
+}
+
+// Health is the recorder's condition. Nil is unknown.
+type Health struct {
+	BatteryPercent *int   `json:"battery_percent,omitempty"`
+	CapacityBytes  *int64 `json:"capacity_bytes,omitempty"`
+	FreeBytes      *int64 `json:"free_bytes,omitempty"`
+}
+
+// Docking is a recorder that was seen, before it is opened.
+type Docking struct {
+	// Slot is the configured name of the place, or the place itself.
+	Slot string
+	// Open opens the recorder read-only.
+	Open func(ctx context.Context) (Recorder, error)
+	// Removed is closed when the recorder is gone from its slot.
+	Removed <-chan struct{}
+}

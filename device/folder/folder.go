@@ -1,0 +1,282 @@
+// Package folder reads a directory as a recorder: a card in a reader, a mounted
+// recorder, a drop folder. It is the plainest driver of package device.
+//
+// It opens everything through one os.Root, so that no link on the card can lead
+// outside it, never follows a link, never opens anything but a regular file,
+// and never writes.
+package folder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bodyworn/ingestd/device"
+)
+
+// Recorder is a directory that is treated as a docked recorder.
+type Recorder struct {
+	dir      string
+	root     *os.Root
+	identity device.Identity
+}
+
+var _ device.Recorder = (*Recorder)(nil)
+
+// Open opens dir, which must be a directory, and reads the identity file in it
+// if there is one.
+func Open(dir string) (*Recorder, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open recorder %s: %w", dir, err)
+	}
+	root, err := os.OpenRoot(abs)
+	if err != nil {
+		return nil, fmt.Errorf("open recorder %s: %w", dir, err)
+	}
+	r := &Recorder{dir: abs, root: root}
+	r.identity = device.Identity{Driver: "folder", Place: abs}
+	r.identity.Serial, r.identity.Officer = r.readIdentity()
+	return r, nil
+}
+
+// readIdentity looks for Param.ini in the root, in whichever case it is written.
+func (r *Recorder) readIdentity() (serial, officer device.Fact) {
+	names, err := r.list(".")
+	if err != nil {
+		return device.Fact{}, device.Fact{} // Inventory will tell why
+	}
+	for _, name := range names {
+		if !strings.EqualFold(name, "param.ini") {
+			continue
+		}
+		info, err := r.root.Lstat(name)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		f, err := r.openRegular(name)
+		if err != nil {
+			continue
+		}
+		serial, officer = device.ParseParamINI(f)
+		_ = f.Close() // read-only
+		return serial, officer
+	}
+	return device.Fact{}, device.Fact{}
+}
+
+// Identity implements device.Recorder.
+func (r *Recorder) Identity() device.Identity { return r.identity }
+
+// Clock implements device.Recorder: a directory has no clock to ask.
+func (r *Recorder) Clock(context.Context) (device.ClockReading, error) {
+	return device.ClockReading{
+		Kind:        device.ClockUnknown,
+		Method:      "a directory has no clock that could be read",
+		StationTime: time.Now(),
+	}, nil
+}
+
+// Health implements device.Recorder with what the file system tells.
+func (r *Recorder) Health(context.Context) (device.Health, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(r.dir, &st); err != nil {
+		return device.Health{}, fmt.Errorf("capacity of %s: %w", r.dir, r.orRemoved(err))
+	}
+	capacity, free := int64(st.Blocks)*st.Bsize, int64(st.Bfree)*st.Bsize
+	return device.Health{CapacityBytes: &capacity, FreeBytes: &free}, nil
+}
+
+// Inventory implements device.Recorder. Directories are walked in the order of
+// their names' bytes, so that two inventories of one card can be compared.
+func (r *Recorder) Inventory(ctx context.Context, found func(device.Entry) error) error {
+	if _, err := os.Lstat(r.dir); err != nil {
+		return fmt.Errorf("list %s: %w", r.dir, r.orRemoved(err))
+	}
+	return r.walk(ctx, ".", found)
+}
+
+func (r *Recorder) walk(ctx context.Context, dir string, found func(device.Entry) error) error {
+	names, err := r.list(dir)
+	if err != nil {
+		err = r.orRemoved(err)
+		if dir == "." || errors.Is(err, device.ErrRemoved) {
+			return fmt.Errorf("list %s: %w", filepath.Join(r.dir, dir), err)
+		}
+		return found(device.Entry{Path: dir, Kind: device.KindDir, Err: err})
+	}
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		p := name
+		if dir != "." {
+			p = dir + "/" + name
+		}
+		e := r.examine(p)
+		if errors.Is(e.Err, device.ErrRemoved) {
+			return fmt.Errorf("list %s: %w", r.dir, e.Err)
+		}
+		if err := found(e); err != nil {
+			return err
+		}
+		if e.Kind == device.KindDir && e.Err == nil {
+			if err := r.walk(ctx, p, found); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Recorder) examine(p string) device.Entry {
+	e := device.Entry{Path: p, Kind: device.KindSpecial}
+	info, err := r.root.Lstat(p)
+	if err != nil {
+		e.Err = r.orRemoved(err)
+		return e
+	}
+	e.ModTime = info.ModTime()
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		e.Kind, e.Size = device.KindFile, info.Size()
+	case mode.IsDir():
+		e.Kind = device.KindDir
+	case mode&fs.ModeSymlink != 0:
+		e.Kind = device.KindLink
+		if target, err := r.root.Readlink(p); err == nil {
+			e.Note = "points to " + target
+		}
+	case mode&fs.ModeNamedPipe != 0:
+		e.Note = "FIFO"
+	case mode&fs.ModeSocket != 0:
+		e.Note = "socket"
+	case mode&fs.ModeDevice != 0:
+		e.Note = "device node"
+	default:
+		e.Note = mode.Type().String()
+	}
+	return e
+}
+
+func (r *Recorder) list(dir string) ([]string, error) {
+	f, err := r.root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // read-only
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Open implements device.Recorder.
+func (r *Recorder) Open(_ context.Context, e device.Entry, offset int64) (device.File, error) {
+	f, err := r.openRegular(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	if offset > 0 {
+		if _, err := f.Seek(offset, 0); err != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("read %q from byte %d: %w", e.Path, offset, err)
+		}
+	}
+	return &file{File: f, recorder: r, path: e.Path}, nil
+}
+
+// openRegular opens a path that was seen to be a regular file. It does not wait
+// on a FIFO that has taken the file's place meanwhile, and it leaves the access
+// time alone where the kernel lets it.
+func (r *Recorder) openRegular(p string) (*os.File, error) {
+	const flags = os.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW
+	f, err := r.root.OpenFile(p, flags|unix.O_NOATIME, 0)
+	if errors.Is(err, unix.EPERM) { // only the owner may ask for O_NOATIME
+		f, err = r.root.OpenFile(p, flags, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %q on the recorder: %w", p, r.orRemoved(err))
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("it is no regular file any more: %s", info.Mode().Type())
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("open %q on the recorder: %w", p, err)
+	}
+	// The card is read once and in order; without the hint a small readahead
+	// window makes a slow reader slower. Not all file systems take the hint.
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_SEQUENTIAL)
+	return f, nil
+}
+
+// Close implements device.Recorder.
+func (r *Recorder) Close() error {
+	if err := r.root.Close(); err != nil {
+		return fmt.Errorf("close recorder %s: %w", r.dir, err)
+	}
+	return nil
+}
+
+// orRemoved turns an error into device.ErrRemoved where it means that the card
+// as a whole is gone: the root no longer answers. A single missing file does
+// not.
+func (r *Recorder) orRemoved(err error) error {
+	if err == nil || errors.Is(err, device.ErrRemoved) {
+		return err
+	}
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOMEDIUM) || errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOTCONN) {
+		return fmt.Errorf("%w: %w", device.ErrRemoved, err)
+	}
+	if !errors.Is(err, unix.EIO) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	opened, openErr := r.root.Stat(".")
+	now, nowErr := os.Stat(r.dir)
+	if openErr != nil || nowErr != nil || !os.SameFile(opened, now) || unlinked(opened) {
+		return fmt.Errorf("%w: %w", device.ErrRemoved, err)
+	}
+	return err
+}
+
+func unlinked(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 0
+}
+
+type file struct {
+	*os.File
+	recorder *Recorder
+	path     string
+}
+
+func (f *file) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	if err != nil && errors.Is(err, unix.EIO) {
+		err = f.recorder.orRemoved(err)
+	}
+	return n, err
+}
+
+// Stat looks at the path, not at the open file: one that was replaced by another
+// of the same name counts as changed, with the newcomer's size and time.
+func (f *file) Stat() (int64, time.Time, error) {
+	info, err := f.recorder.root.Lstat(f.path)
+	if err != nil {
+		return 0, time.Time{}, f.recorder.orRemoved(err)
+	}
+	return info.Size(), info.ModTime(), nil
+}

@@ -1,0 +1,50 @@
+package folder
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// watchMounts tells when the mount table has changed: mounting on a folder that
+// is there already makes no inotify event. The kernel flags the change on
+// mountinfo (proc(5)). The goroutine ends with ctx.
+func watchMounts(ctx context.Context) (<-chan struct{}, error) {
+	table, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	stopped, stop, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, table.Close())
+	}
+	changed := make(chan struct{}, 1)
+	var closing sync.WaitGroup
+	closing.Go(func() {
+		<-ctx.Done()
+		_ = stop.Close() // wakes the poll
+	})
+	go func() {
+		defer func() {
+			closing.Wait()
+			_, _ = table.Close(), stopped.Close()
+		}()
+		fds := []unix.PollFd{{Fd: int32(table.Fd()), Events: unix.POLLPRI}, {Fd: int32(stopped.Fd()), Events: unix.POLLIN}}
+		for ctx.Err() == nil {
+			_, err := unix.Poll(fds, -1)
+			if err != nil && !errors.Is(err, unix.EINTR) {
+				return // the sweep goes on
+			}
+			if fds[0].Revents != 0 {
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}()
+	return changed, nil
+}

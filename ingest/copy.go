@@ -1,0 +1,535 @@
+package ingest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+const (
+	// sendsAtOnce is how many requests with footage a docking has on the way;
+	// with the buffer that is being filled this is its share of memory.
+	sendsAtOnce = 3
+	// endsAtOnce is how many large files may be completed by the store while
+	// later ones are read.
+	endsAtOnce = 4
+	// verifiersAtOnce read back while the recorder is read on.
+	verifiersAtOnce = 2
+)
+
+// copier moves the files of a session: one goroutine reads the recorder, in
+// order and one file at a time; others send, complete and read back.
+type copier struct {
+	*session
+	ctx      context.Context
+	sends    chan struct{}      // a place for each request on the way
+	ends     *errgroup.Group    // completions, and small files as a whole
+	verifies chan *journal.File // stored, waiting to be verified; never full
+}
+
+// copyFiles gives every file its result. It fails only when the session as a
+// whole can't go on.
+func (w *session) copyFiles(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	ends, endsCtx := errgroup.WithContext(ctx)
+	ends.SetLimit(endsAtOnce)
+	c := &copier{session: w, ctx: endsCtx, sends: make(chan struct{}, sendsAtOnce), ends: ends,
+		verifies: make(chan *journal.File, len(w.files))}
+	all.Go(func() error {
+		defer close(c.verifies)
+		err := c.readAll()
+		return errors.Join(ends.Wait(), err)
+	})
+	for range verifiersAtOnce {
+		all.Go(func() error {
+			for f := range c.verifies {
+				if err := w.verify(ctx, f); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	for _, f := range w.files {
+		if !f.State.Ended() {
+			return fmt.Errorf("file %q was left in state %s: this is a fault of the program, nothing was released", f.Entry.Path, f.State)
+		}
+	}
+	return nil
+}
+
+func (c *copier) readAll() error {
+	for _, f := range c.files {
+		if c.ctx.Err() != nil {
+			return context.Cause(c.ctx)
+		}
+		if f.Entry.Kind != device.KindFile || f.State.Ended() {
+			continue
+		}
+		if err := c.take(f); err != nil {
+			return err
+		}
+	}
+	c.show(Verifying)
+	return nil
+}
+
+// take brings one file on its way. Its own troubles become its result; what is
+// returned ends the session.
+func (c *copier) take(f *journal.File) error {
+	switch f.State {
+	case journal.Stored:
+		c.options.Progress.Read.Add(f.Entry.Size)
+		c.verifies <- f
+		return nil
+	case journal.Completing:
+		c.options.Progress.Read.Add(f.Entry.Size)
+		parts, err := c.journal.Parts(c.ctx, f.ID)
+		if err != nil {
+			return err
+		}
+		c.ends.Go(func() error { return c.complete(f, plain(parts)) })
+		return nil
+	}
+	err := c.read(f)
+	switch {
+	case err == nil || c.ctx.Err() != nil || errors.Is(err, device.ErrRemoved):
+		return err
+	case errors.Is(err, errChanged):
+		return c.fail(c.ctx, f, journal.Changed, err.Error())
+	case isReadError(err):
+		return c.fail(c.ctx, f, journal.Unreadable, err.Error())
+	}
+	return err
+}
+
+// readError marks what the recorder, not the store or the journal, has failed at.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
+func isReadError(err error) bool {
+	var re readError
+	return errors.As(err, &re)
+}
+
+func asReadError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return readError{err}
+}
+
+func (c *copier) read(f *journal.File) error {
+	if f.State == journal.Pending {
+		same, err := c.isIdentical(f)
+		if err != nil || same {
+			return err
+		}
+	}
+	if f.Entry.Size <= c.cfg.PartSize {
+		return c.readSmall(f)
+	}
+	return c.readLarge(f)
+}
+
+// readSmall reads a file that fits one buffer and hands it on to be stored in
+// one request, whose SHA-256 the store checks.
+func (c *copier) readSmall(f *journal.File) (err error) {
+	buf, err := c.buffers.get(c.ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			c.buffers.put(buf)
+		}
+	}()
+	r, err := startReading(c.ctx, c.recorder, f.Entry, &c.session.read)
+	if err != nil {
+		return asReadError(err)
+	}
+	n, _, err := r.fill(c.ctx, buf)
+	if err == nil {
+		err = r.ended()
+	}
+	if err = errors.Join(err, r.file.Close()); err != nil {
+		return asReadError(err)
+	}
+	c.options.Progress.Read.Add(int64(n))
+	f.SHA256, f.Fingerprint, f.CRC64 = hexSum(r.sum), hexSum(r.fingerprint), r.crc
+	sum := [sha256.Size]byte(r.sum.Sum(nil))
+	c.ends.Go(func() error {
+		defer c.buffers.put(buf)
+		return c.storeSmall(f, buf[:n], sum)
+	})
+	return nil
+}
+
+func (c *copier) storeSmall(f *journal.File, body []byte, sum [sha256.Size]byte) error {
+	var o storage.Object
+	err := c.send(func() (err error) {
+		o, err = c.vault.Create(c.ctx, f.Object.Key, body, sum, c.vault.RetainUntil())
+		return err
+	})
+	if errors.Is(err, storage.ErrTaken) {
+		// A crash came between the store's answer and the journal, and the file
+		// has changed since: the key holds its former content.
+		err = c.send(func() (err error) {
+			o, err = c.vault.Create(c.ctx, f.Object.Key+"~"+f.SHA256[:16], body, sum, c.vault.RetainUntil())
+			return err
+		})
+	}
+	return c.stored(f, o, err)
+}
+
+// send runs one request with footage in it, in its turn.
+func (c *copier) send(request func() error) error {
+	select {
+	case c.sends <- struct{}{}:
+	case <-c.ctx.Done():
+		return context.Cause(c.ctx)
+	}
+	defer func() { <-c.sends }()
+	return c.withStore(c.ctx, request)
+}
+
+// readLarge reads a file in parts, each on its way while the next is read.
+func (c *copier) readLarge(f *journal.File) error {
+	if n := (f.Entry.Size + c.cfg.PartSize - 1) / c.cfg.PartSize; n > storage.MaxParts {
+		return asReadError(fmt.Errorf("%d bytes are more than %d parts of %d bytes: raise storage.part_size", f.Entry.Size, storage.MaxParts, c.cfg.PartSize))
+	}
+	r, done, err := c.openLarge(f)
+	if err != nil {
+		return err
+	}
+	sending := &partSender{copier: c, file: f, done: done}
+	err = sending.readParts(r)
+	// Whatever happened, no part of this file is on the way any more below.
+	if sendErr := sending.wait(); errors.Is(sendErr, storage.ErrCorrupt) {
+		return c.fail(c.ctx, f, journal.Corrupt, sendErr.Error())
+	} else if sendErr != nil {
+		return sendErr
+	}
+	if err != nil {
+		return err
+	}
+	// All parts are durable and the digests are final: from here on the file
+	// needs no recorder any more, also after a crash.
+	f.State, f.SHA256, f.Fingerprint, f.CRC64 = journal.Completing, hexSum(r.sum), hexSum(r.fingerprint), r.crc
+	if err := c.journal.SaveFile(c.ctx, f); err != nil {
+		return err
+	}
+	c.ends.Go(func() error { return c.complete(f, sending.done) })
+	return nil
+}
+
+// openLarge opens a file for reading in parts: behind the last durable part of
+// an upload that was cut off, or from the start with a new upload.
+func (c *copier) openLarge(f *journal.File) (*reading, []storage.Part, error) {
+	if f.State == journal.Uploading {
+		parts, err := c.durableParts(f)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(parts) > 0 {
+			last := parts[len(parts)-1]
+			offset := int64(len(parts)) * c.cfg.PartSize
+			if last.Number == len(parts) && last.Size == c.cfg.PartSize {
+				r, err := resumeReading(c.ctx, c.recorder, f.Entry, offset, last, &c.session.read)
+				if err == nil {
+					c.options.Progress.Read.Add(offset)
+				}
+				return r, plain(parts), asReadError(err)
+			}
+		}
+		if err := c.dropUpload(c.ctx, f); err != nil {
+			return nil, nil, err
+		}
+	}
+	r, err := startReading(c.ctx, c.recorder, f.Entry, &c.session.read)
+	if err != nil {
+		return nil, nil, asReadError(err)
+	}
+	err = c.withStore(c.ctx, func() (err error) {
+		f.Upload, err = c.vault.Begin(c.ctx, f.Object.Key, c.vault.RetainUntil())
+		return err
+	})
+	if err == nil {
+		f.State = journal.Uploading
+		err = c.journal.SaveFile(c.ctx, f)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, r.file.Close())
+	}
+	return r, nil, nil
+}
+
+// durableParts are the parts, without a hole from the first on, that both the
+// journal and the store know in the same form.
+func (c *copier) durableParts(f *journal.File) ([]journal.Part, error) {
+	parts, err := c.journal.Parts(c.ctx, f.ID)
+	if err != nil {
+		return nil, err
+	}
+	var kept map[int]storage.Part
+	err = c.withStore(c.ctx, func() (err error) {
+		kept, err = c.vault.Kept(c.ctx, f.Upload)
+		return err
+	})
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, err
+	}
+	for i, p := range parts {
+		k, ok := kept[p.Number]
+		// A part of another size, the last one or one of a former setting, is
+		// sent again rather than reckoned with.
+		if p.Number != i+1 || !ok || k.ETag != p.ETag || k.Size != p.Size || p.Size != c.cfg.PartSize {
+			return parts[:i], nil
+		}
+	}
+	return parts, nil
+}
+
+func plain(parts []journal.Part) []storage.Part {
+	list := make([]storage.Part, len(parts))
+	for i, p := range parts {
+		list[i] = p.Part
+	}
+	return list
+}
+
+// partSender sends the parts of one file; several are on the way at once.
+type partSender struct {
+	*copier
+	file *journal.File
+	wg   sync.WaitGroup
+
+	mu   sync.Mutex
+	done []storage.Part // guarded by mu; by number, from 1
+	err  error          // guarded by mu; the first that happened
+}
+
+func (s *partSender) readParts(r *reading) (err error) {
+	defer func() { err = errors.Join(err, asReadError(r.file.Close())) }()
+	for number := len(s.done) + 1; r.offset < r.entry.Size; number++ {
+		if s.failed() != nil {
+			return nil // wait will tell
+		}
+		buf, err := s.buffers.get(s.ctx)
+		if err != nil {
+			return err
+		}
+		n, crc, err := r.fill(s.ctx, buf)
+		if err != nil {
+			s.buffers.put(buf)
+			return asReadError(err)
+		}
+		s.options.Progress.Read.Add(int64(n))
+		part := journal.Part{FileCRC64: r.crc}
+		part.Number, part.CRC64 = number, crc
+		seam := sha256.Sum256(buf[max(0, n-seamBytes):n])
+		part.Seam = seam[:]
+		var err1, err2 error
+		part.SHA256State, err1 = state(r.sum)
+		part.FingerprintState, err2 = state(r.fingerprint)
+		if err := errors.Join(err1, err2); err != nil {
+			s.buffers.put(buf)
+			return err
+		}
+		s.wg.Go(func() {
+			defer s.buffers.put(buf)
+			s.note(part.Number, s.sendPart(part, buf[:n]))
+		})
+	}
+	return asReadError(r.ended())
+}
+
+func (s *partSender) sendPart(p journal.Part, data []byte) error {
+	err := s.send(func() (err error) {
+		p.Part, err = s.vault.PutPart(s.ctx, s.file.Upload, p.Number, data, p.CRC64)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for len(s.done) < p.Number {
+		s.done = append(s.done, storage.Part{})
+	}
+	s.done[p.Number-1] = p.Part
+	s.mu.Unlock()
+	return s.journal.SavePart(s.ctx, s.file.ID, p)
+}
+
+func (s *partSender) note(number int, err error) {
+	if err == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = fmt.Errorf("part %d of %q: %w", number, s.file.Entry.Path, err)
+	}
+}
+
+func (s *partSender) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+func (s *partSender) wait() error {
+	s.wg.Wait()
+	return s.failed()
+}
+
+func (c *copier) complete(f *journal.File, parts []storage.Part) error {
+	var o storage.Object
+	u := f.Upload
+	u.Key = f.Object.Key
+	err := c.withStore(c.ctx, func() (err error) {
+		o, err = c.vault.Complete(c.ctx, u, parts, f.Entry.Size, f.CRC64)
+		return err
+	})
+	if errors.Is(err, storage.ErrTaken) || errors.Is(err, storage.ErrNotFound) {
+		return c.fail(c.ctx, f, journal.Corrupt, "the store could not put its parts together, dock again to send it anew: "+err.Error())
+	}
+	return c.stored(f, o, err)
+}
+
+// stored writes down what the store has confirmed and hands the file on.
+func (c *copier) stored(f *journal.File, o storage.Object, err error) error {
+	if errors.Is(err, storage.ErrCorrupt) {
+		return c.fail(c.ctx, f, journal.Corrupt, err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	f.Object, f.StoredAt, f.State, f.Upload = o, c.journal.Now(), journal.Stored, storage.Upload{}
+	if err := c.journal.SaveFile(c.ctx, f); err != nil {
+		return err
+	}
+	c.verifies <- f
+	return nil
+}
+
+// verify gives a stored file its end: read back and hashed again, or by the
+// checksum that the store has confirmed.
+func (w *session) verify(ctx context.Context, f *journal.File) error {
+	if w.record.Verification == ReadBack {
+		var sum string
+		var size int64
+		err := w.withStore(ctx, func() (err error) {
+			var counted int64
+			sum, size, err = w.vault.ReadBack(ctx, f.Object.Key, f.Object.VersionID, func(n int) {
+				counted += int64(n)
+				w.options.Progress.Verified.Add(int64(n))
+			})
+			if err != nil {
+				w.options.Progress.Verified.Add(-counted)
+			}
+			return err
+		})
+		switch {
+		case errors.Is(err, storage.ErrNotFound):
+			return w.fail(ctx, f, journal.Corrupt, "the store confirmed it and does not have it: "+err.Error())
+		case err != nil:
+			return err
+		case sum != f.SHA256 || size != f.Entry.Size:
+			return w.fail(ctx, f, journal.Corrupt, fmt.Sprintf("the store gave back %d bytes with SHA-256 %s; sent were %d bytes with %s", size, sum, f.Entry.Size, f.SHA256))
+		}
+	} else {
+		w.options.Progress.Verified.Add(f.Entry.Size)
+	}
+	f.State, f.VerifiedAt, f.Verification = journal.Verified, w.journal.Now(), w.record.Verification
+	if err := w.journal.SaveFile(ctx, f); err != nil {
+		return err
+	}
+	w.options.Progress.Done.Add(1)
+	w.emitFor(Event{Name: "ingest.file_done", Path: f.Entry.Path, Bytes: f.Entry.Size, Message: string(f.State)})
+	return nil
+}
+
+// isIdentical recognises a file that an earlier session has stored and verified,
+// and makes sure that the store still holds it under lock. A recorder that is
+// not known by its serial number gets every byte compared: two cards may hold
+// files that agree in name, size, time and both ends.
+func (c *copier) isIdentical(f *journal.File) (bool, error) {
+	known, err := c.journal.KnownFile(c.ctx, c.record.Recorder, f.Entry.Path, f.Entry.Size, f.Entry.ModTime)
+	if err != nil || known == nil {
+		return false, err
+	}
+	var there storage.Object
+	err = c.withStore(c.ctx, func() (err error) {
+		there, err = c.vault.Stat(c.ctx, known.Object.Key, known.Object.VersionID)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if there.Size != known.Entry.Size || there.Checksum != known.Object.Checksum || !there.RetainUntil.After(c.journal.Now()) {
+		return false, nil
+	}
+	note := "size, time and the SHA-256 of the first and last MiB are those of the stored file"
+	if c.cfg.IdenticalFull || c.record.Recorder == "" {
+		note = "the SHA-256 of the whole file is that of the stored one"
+		same, err := c.sameWhole(f.Entry, known.SHA256)
+		if err != nil || !same {
+			return false, err
+		}
+	} else {
+		print, err := fingerprintOf(c.ctx, c.recorder, f.Entry, &c.session.read)
+		if err != nil {
+			return false, asReadError(err)
+		}
+		if print != known.Fingerprint {
+			return false, nil
+		}
+	}
+	f.State, f.SHA256, f.Fingerprint, f.Object = journal.Identical, known.SHA256, known.Fingerprint, known.Object
+	f.Object.RetainUntil = there.RetainUntil
+	f.StoredAt, f.VerifiedAt, f.Verification = known.StoredAt, known.VerifiedAt, known.Verification
+	f.Origin, f.Entry.Note = known.Session, note
+	p := c.options.Progress
+	p.Read.Add(f.Entry.Size)
+	p.Verified.Add(f.Entry.Size)
+	p.Done.Add(1)
+	return true, c.journal.SaveFile(c.ctx, f)
+}
+
+func (c *copier) sameWhole(e device.Entry, sum string) (bool, error) {
+	r, err := startReading(c.ctx, c.recorder, e, &c.session.read)
+	if err != nil {
+		return false, asReadError(err)
+	}
+	buf, err := c.buffers.get(c.ctx)
+	if err != nil {
+		return false, errors.Join(err, r.file.Close())
+	}
+	defer c.buffers.put(buf)
+	for err == nil && r.offset < e.Size {
+		_, _, err = r.fill(c.ctx, buf)
+	}
+	if err == nil {
+		err = r.ended()
+	}
+	if err = errors.Join(err, r.file.Close()); err != nil {
+		return false, asReadError(err)
+	}
+	return hexSum(r.sum) == sum, nil
+}

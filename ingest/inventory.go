@@ -1,0 +1,214 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/ingest/manifest"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) add(n int)    { c.n.Add(int64(n)) }
+func (c *counter) value() int64 { return c.n.Load() }
+
+// takeInventory lists every path on the recorder, finds out whether a session of
+// it was cut off, and makes the list durable before anything is copied.
+func (w *session) takeInventory(ctx context.Context) error {
+	var entries []device.Entry
+	if err := w.recorder.Inventory(ctx, func(e device.Entry) error {
+		entries = append(entries, e)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := w.findOpenSession(ctx, entries); err != nil {
+		return err
+	}
+	if !w.resumed {
+		w.begin()
+		if err := w.journal.SaveSession(ctx, w.record); err != nil {
+			return err
+		}
+		w.emitFor(Event{Name: "ingest.started"})
+	}
+	w.namer = storage.NewNamer(w.record.Prefix+manifest.FootageDir, keysOf(w.files))
+	if err := w.reconcile(ctx, entries); err != nil {
+		return err
+	}
+	p := w.options.Progress
+	for _, f := range w.files {
+		if f.Entry.Kind == device.KindFile {
+			p.Files.Add(1)
+			p.Bytes.Add(f.Entry.Size)
+			if f.State.Ended() {
+				p.Done.Add(1)
+				p.Read.Add(f.Entry.Size)
+				p.Verified.Add(f.Entry.Size)
+			}
+		}
+	}
+	return nil
+}
+
+// findOpenSession resumes the latest session of this recorder that was cut off.
+// A recorder that is known by its serial number is taken at its word. One that
+// is not must show every file that the session has begun to store, unchanged:
+// another card in the same reader must not be taken for it.
+func (w *session) findOpenSession(ctx context.Context, entries []device.Entry) error {
+	if err := w.finishSealing(ctx, w.isOurs); err != nil {
+		return err
+	}
+	open, err := w.journal.Unended(ctx, w.record.Recorder)
+	if err != nil {
+		return err
+	}
+	for _, candidate := range open {
+		files, err := w.journal.Files(ctx, candidate.ID)
+		if err != nil {
+			return err
+		}
+		if w.isOurs(candidate) && (w.record.Recorder != "" || shows(entries, files)) {
+			return w.resume(ctx, candidate, files)
+		}
+	}
+	return nil
+}
+
+// isOurs tells whether a session may be one of the docked recorder; with an
+// unknown serial number only the place speaks for it.
+func (w *session) isOurs(other journal.Session) bool {
+	return other.Recorder == w.record.Recorder &&
+		(w.record.Recorder != "" || other.Identity.Place == w.record.Identity.Place)
+}
+
+// shows reports whether all that was begun to store is still there, unchanged.
+func shows(entries []device.Entry, files []*journal.File) bool {
+	there := map[string]device.Entry{}
+	for _, e := range entries {
+		there[e.Path] = e
+	}
+	begun := 0
+	for _, f := range files {
+		if f.Entry.Kind != device.KindFile || f.State == journal.Pending || f.State.Bad() {
+			continue
+		}
+		begun++
+		if e, ok := there[f.Entry.Path]; !ok || !sameEntry(e, f.Entry) {
+			return false
+		}
+	}
+	return begun > 0
+}
+
+func sameEntry(a, b device.Entry) bool {
+	if a.Kind != device.KindFile {
+		return a.Kind == b.Kind // a directory's time changes with what is in it
+	}
+	return a.Kind == b.Kind && a.Size == b.Size && a.ModTime.Equal(b.ModTime)
+}
+
+// reconcile brings the session's files and what is on the recorder together.
+func (w *session) reconcile(ctx context.Context, entries []device.Entry) error {
+	known := map[string]*journal.File{}
+	for _, f := range w.files {
+		known[f.Entry.Path] = f // of several forms of one path the latest counts
+	}
+	var added []*journal.File
+	for _, e := range entries {
+		f := known[e.Path]
+		delete(known, e.Path)
+		switch {
+		case f != nil && sameEntry(e, f.Entry) && !f.State.Bad():
+			f.Entry.Handle = e.Handle
+		case f != nil && !f.State.Good() && f.State != journal.Stored:
+			// Never stored, or not in this form: begin again.
+			if err := w.restart(ctx, f, e); err != nil {
+				return err
+			}
+		default: // new, or changed after it was stored: then both forms are kept
+			added = append(added, w.newFile(e))
+		}
+	}
+	for _, f := range known {
+		// What is left is not on the recorder any more. What the store has in
+		// full needs no recorder.
+		if f.State == journal.Pending || f.State == journal.Uploading {
+			if err := w.fail(ctx, f, journal.Unreadable, "it was not on the recorder any more when that came back"); err != nil {
+				return err
+			}
+		}
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	w.files = append(w.files, added...)
+	return w.journal.AddFiles(ctx, added)
+}
+
+func (w *session) newFile(e device.Entry) *journal.File {
+	f := &journal.File{Session: w.record.ID, Entry: e, State: journal.Pending}
+	switch {
+	case e.Err != nil:
+		f.State, f.Reason = journal.Unreadable, e.Err.Error()
+		w.emitFor(Event{Name: "device.card_error", Level: Alarm, Path: e.Path, Err: e.Err})
+	case e.Kind == device.KindFile:
+		f.Object.Key = w.namer.Key(e.Path)
+	default:
+		f.State = journal.Noted
+	}
+	return f
+}
+
+// restart makes a file that has no good end pending again, in its present form.
+// One whose object turned out corrupt needs a new key: the old one is locked.
+func (w *session) restart(ctx context.Context, f *journal.File, e device.Entry) error {
+	if err := w.dropUpload(ctx, f); err != nil {
+		return err
+	}
+	fresh := w.newFile(e)
+	fresh.ID = f.ID
+	if fresh.State == journal.Pending && f.State != journal.Corrupt && f.Object.Key != "" {
+		fresh.Object.Key = f.Object.Key
+	}
+	*f = *fresh
+	return w.journal.SaveFile(ctx, f)
+}
+
+func (w *session) dropUpload(ctx context.Context, f *journal.File) error {
+	if f.Upload.ID == "" {
+		return nil
+	}
+	u := f.Upload
+	f.Upload = storage.Upload{}
+	return w.withStore(ctx, func() error { return w.vault.Abort(ctx, u) })
+}
+
+// fail gives a file a bad end. The others go on.
+func (w *session) fail(ctx context.Context, f *journal.File, state journal.FileState, reason string) error {
+	if err := w.dropUpload(ctx, f); err != nil {
+		return err
+	}
+	f.State, f.Reason = state, reason
+	name := "device.card_error"
+	if state == journal.Corrupt {
+		name = "verify.mismatch"
+	}
+	w.emitFor(Event{Name: name, Level: Alarm, Path: f.Entry.Path, Bytes: f.Entry.Size, Message: fmt.Sprintf("%s: %s", state, reason)})
+	w.options.Progress.Done.Add(1)
+	return w.journal.SaveFile(ctx, f)
+}
+
+func keysOf(files []*journal.File) []string {
+	var keys []string
+	for _, f := range files {
+		if f.Object.Key != "" && f.Origin == "" {
+			keys = append(keys, f.Object.Key)
+		}
+	}
+	return keys
+}

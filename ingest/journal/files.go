@@ -1,0 +1,187 @@
+package journal
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const fileColumns = `session, path, kind, size, mod_time, note, state, reason, sha256, fingerprint,
+	key, version, etag, checksum_alg, checksum, retain_until, stored_at, verified_at, verification, origin, upload, upload_until, crc64`
+
+func (f *File) values() []any {
+	return []any{
+		f.Session, []byte(f.Entry.Path), f.Entry.Kind, f.Entry.Size, formatTime(f.Entry.ModTime), f.Entry.Note, f.State, f.Reason, f.SHA256, f.Fingerprint,
+		f.Object.Key, f.Object.VersionID, f.Object.ETag, f.Object.Checksum.Algorithm, f.Object.Checksum.Value, formatTime(f.Object.RetainUntil),
+		formatTime(f.StoredAt), formatTime(f.VerifiedAt), f.Verification, f.Origin, f.Upload.ID, formatTime(f.Upload.RetainUntil), int64(f.CRC64),
+	}
+}
+
+// AddFiles writes the inventory of a session in one transaction and gives each
+// file its ID.
+func (j *Journal) AddFiles(ctx context.Context, files []*File) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		insert, err := tx.Prepare("INSERT INTO files (" + fileColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = insert.Close() }() // ends with the transaction
+		for _, f := range files {
+			res, err := insert.Exec(f.values()...)
+			if err != nil {
+				return fmt.Errorf("file %q: %w", f.Entry.Path, err)
+			}
+			if f.ID, err = res.LastInsertId(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// SaveFile writes what has become true of a file. When nothing of it is on the
+// way any more, its parts are forgotten.
+func (j *Journal) SaveFile(ctx context.Context, f *File) error {
+	saved := *f
+	return j.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec(`UPDATE files SET session=?, path=?, kind=?, size=?, mod_time=?, note=?, state=?, reason=?, sha256=?, fingerprint=?,
+			key=?, version=?, etag=?, checksum_alg=?, checksum=?, retain_until=?, stored_at=?, verified_at=?, verification=?, origin=?,
+			upload=?, upload_until=?, crc64=? WHERE id=?`, append(saved.values(), saved.ID)...)
+		if err != nil {
+			return fmt.Errorf("file %q: %w", saved.Entry.Path, err)
+		}
+		if saved.State != Uploading && saved.State != Completing {
+			_, err = tx.Exec("DELETE FROM parts WHERE file = ?", saved.ID)
+		}
+		return err
+	})
+}
+
+// SavePart writes that a part is durable in the store.
+func (j *Journal) SavePart(ctx context.Context, file int64, p Part) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT OR REPLACE INTO parts (file, number, size, etag, crc64, file_crc64, sha256_state, fingerprint_state, seam) VALUES (?,?,?,?,?,?,?,?,?)",
+			file, p.Number, p.Size, p.ETag, int64(p.CRC64), int64(p.FileCRC64), p.SHA256State, p.FingerprintState, p.Seam)
+		return err
+	})
+}
+
+// Parts gives the durable parts of a file in order.
+func (j *Journal) Parts(ctx context.Context, file int64) (_ []Part, err error) {
+	rows, err := j.db.QueryContext(ctx, "SELECT number, size, etag, crc64, file_crc64, sha256_state, fingerprint_state, seam FROM parts WHERE file = ? ORDER BY number", file)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var parts []Part
+	for rows.Next() {
+		var p Part
+		var crc, fileCRC int64
+		if err := rows.Scan(&p.Number, &p.Size, &p.ETag, &crc, &fileCRC, &p.SHA256State, &p.FingerprintState, &p.Seam); err != nil {
+			return nil, fmt.Errorf("journal: %w", err)
+		}
+		p.CRC64, p.FileCRC64 = uint64(crc), uint64(fileCRC)
+		parts = append(parts, p)
+	}
+	return parts, rows.Err()
+}
+
+// Files gives the inventory of a session in the order in which it was taken.
+func (j *Journal) Files(ctx context.Context, session string) ([]*File, error) {
+	return j.files(ctx, "WHERE session = ? ORDER BY id", session)
+}
+
+// KnownFile finds the latest file that an earlier session stored and verified
+// from the same recorder under the same path, with the same size and time; nil
+// where there is none. An empty recorder is an unknown one.
+func (j *Journal) KnownFile(ctx context.Context, recorder, path string, size int64, modTime time.Time) (*File, error) {
+	found, err := j.files(ctx, `WHERE path = ? AND size = ? AND mod_time = ? AND kind = 'file' AND state = ?
+		AND session IN (SELECT id FROM sessions WHERE recorder = ?) ORDER BY id DESC LIMIT 1`,
+		[]byte(path), size, formatTime(modTime), Verified, recorder)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return found[0], nil
+}
+
+func (j *Journal) files(ctx context.Context, where string, args ...any) (_ []*File, err error) {
+	rows, err := j.db.QueryContext(ctx, "SELECT id, "+fileColumns+" FROM files "+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var all []*File
+	for rows.Next() {
+		f := &File{}
+		var path []byte
+		var modTime, until, stored, verified, uploadUntil string
+		var crc int64
+		if err := rows.Scan(&f.ID, &f.Session, &path, &f.Entry.Kind, &f.Entry.Size, &modTime, &f.Entry.Note, &f.State, &f.Reason, &f.SHA256, &f.Fingerprint,
+			&f.Object.Key, &f.Object.VersionID, &f.Object.ETag, &f.Object.Checksum.Algorithm, &f.Object.Checksum.Value, &until,
+			&stored, &verified, &f.Verification, &f.Origin, &f.Upload.ID, &uploadUntil, &crc); err != nil {
+			return nil, fmt.Errorf("journal: %w", err)
+		}
+		f.Entry.Path, f.CRC64, f.Upload.Key = string(path), uint64(crc), f.Object.Key
+		f.Object.Size = f.Entry.Size
+		if err := errors.Join(setTime(&f.Entry.ModTime, modTime), setTime(&f.Object.RetainUntil, until), setTime(&f.StoredAt, stored),
+			setTime(&f.VerifiedAt, verified), setTime(&f.Upload.RetainUntil, uploadUntil)); err != nil {
+			return nil, fmt.Errorf("journal: file %q: %w", f.Entry.Path, err)
+		}
+		all = append(all, f)
+	}
+	return all, rows.Err()
+}
+
+// AddRecorder puts a recorder into the register, or changes its entry.
+func (j *Journal) AddRecorder(ctx context.Context, r Recorder) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec(`INSERT INTO recorders (serial, officer, note, added_at) VALUES (?,?,?,?)
+			ON CONFLICT (serial) DO UPDATE SET officer=excluded.officer, note=excluded.note`, r.Serial, r.Officer, r.Note, formatTime(r.AddedAt))
+		return err
+	})
+}
+
+// Recorders gives the register in the order of serial numbers.
+func (j *Journal) Recorders(ctx context.Context) (_ []Recorder, err error) {
+	rows, err := j.db.QueryContext(ctx, "SELECT serial, officer, note, added_at FROM recorders ORDER BY serial")
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var all []Recorder
+	for rows.Next() {
+		var r Recorder
+		var added string
+		if err := rows.Scan(&r.Serial, &r.Officer, &r.Note, &added); err != nil {
+			return nil, fmt.Errorf("journal: %w", err)
+		}
+		if err := setTime(&r.AddedAt, added); err != nil {
+			return nil, fmt.Errorf("journal: recorder %s: %w", r.Serial, err)
+		}
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+// SelfTestPassed writes that a store passed its lock self-test now.
+func (j *Journal) SelfTestPassed(ctx context.Context, store string) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT INTO self_tests (store, passed_at) VALUES (?,?) ON CONFLICT (store) DO UPDATE SET passed_at=excluded.passed_at", store, formatTime(j.Now()))
+		return err
+	})
+}
+
+// LastSelfTest is when a store last passed its lock self-test; zero: never.
+func (j *Journal) LastSelfTest(ctx context.Context, store string) (time.Time, error) {
+	var text string
+	err := j.db.QueryRowContext(ctx, "SELECT passed_at FROM self_tests WHERE store = ?", store).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("journal: %w", err)
+	}
+	return parseTime(text)
+}

@@ -1,0 +1,283 @@
+// Package journal remembers, through any crash, what is durable: sessions, the
+// files in them, the parts of a file that the store has confirmed, and the
+// register of recorders. It stands beside the flow: a session writes here what
+// has become true, never what is being tried, and reads it back after a restart
+// to go on where it stopped.
+//
+// It is one SQLite database per station in WAL mode with synchronous=FULL: a
+// write that returned survives a power cut. Any tool that reads SQLite can look
+// into it.
+package journal
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	_ "modernc.org/sqlite" // pure Go: the daemon needs no C library to keep its memory
+)
+
+// FileName is the database within the state directory.
+const FileName = "journal.db"
+
+// ErrLocked says that another process of this station owns the journal.
+var ErrLocked = errors.New("another ingestd works on this state directory")
+
+// ErrNotFound says that there is no such session.
+var ErrNotFound = errors.New("not found in the journal")
+
+//go:embed schema.sql
+var schema string
+
+// Access says what a process wants of the journal.
+type Access int
+
+// The ways to open a journal.
+const (
+	// Own is for the one process that ingests; a second one is refused.
+	Own Access = iota
+	// Share is for commands that look, or that change the register, while a
+	// daemon may be at work.
+	Share
+)
+
+// Journal is safe for concurrent use.
+type Journal struct {
+	db     *sql.DB // many readers
+	writer *sql.DB // one connection, used by commitLoop alone
+	lock   *os.File
+	jobs   chan job
+	done   sync.WaitGroup
+
+	mu       sync.Mutex
+	lastSeen time.Time // guarded by mu; the latest time a commit was made at
+}
+
+type job struct {
+	write  func(*sql.Tx) error
+	result chan error
+}
+
+// Open opens the journal in dir and makes it if there is none.
+func Open(dir string, access Access) (_ *Journal, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("journal in %s: %w", dir, err)
+	}
+	j := &Journal{jobs: make(chan job)}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("journal in %s: %w", dir, errors.Join(err, j.closeFiles()))
+		}
+	}()
+	if access == Own {
+		if j.lock, err = own(dir); err != nil {
+			return nil, err
+		}
+	}
+	if j.writer, err = open(dir); err != nil {
+		return nil, err
+	}
+	j.writer.SetMaxOpenConns(1)
+	if err := migrate(j.writer); err != nil {
+		return nil, err
+	}
+	if j.db, err = open(dir); err != nil {
+		return nil, err
+	}
+	if err := j.readLastSeen(); err != nil {
+		return nil, err
+	}
+	j.done.Go(j.commitLoop)
+	return j, nil
+}
+
+func own(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "ingestd.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrLocked
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+func open(dir string) (*sql.DB, error) {
+	// An immediate transaction takes the write lock at its start, where waiting
+	// for another process is safe.
+	dsn := "file:" + (&fileURL{filepath.Join(dir, FileName)}).String() +
+		"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)"
+	return sql.Open("sqlite", dsn)
+}
+
+func migrate(db *sql.DB) error {
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	switch version {
+	case schemaVersion:
+		return nil
+	case 0:
+		tx, err := db.Begin()
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(schema + fmt.Sprintf("\nPRAGMA user_version = %d;", schemaVersion)); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		return tx.Commit()
+	}
+	return fmt.Errorf("the database has version %d and this program knows %d: use the ingestd that wrote it", version, schemaVersion)
+}
+
+const schemaVersion = 1
+
+// Close waits for the last commit and closes the database.
+func (j *Journal) Close() error {
+	close(j.jobs)
+	j.done.Wait()
+	return j.closeFiles()
+}
+
+func (j *Journal) closeFiles() error {
+	var errs []error
+	for _, db := range []*sql.DB{j.db, j.writer} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if j.lock != nil {
+		errs = append(errs, j.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Now is the station's best knowledge of the time: the system clock, but never
+// earlier than what this journal has seen. A clock that fell back, by a dead
+// battery or a hand, can so not shorten a retention that is counted from it.
+func (j *Journal) Now() time.Time {
+	now := time.Now()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.lastSeen.After(now) {
+		return j.lastSeen
+	}
+	return now
+}
+
+// ClockFellBack is how far the system clock is behind the latest time that the
+// journal has seen; zero where it is not.
+func (j *Journal) ClockFellBack() time.Duration { return max(0, j.Now().Sub(time.Now())) }
+
+func (j *Journal) readLastSeen() error {
+	var text string
+	err := j.db.QueryRow("SELECT value FROM meta WHERE name = 'last_seen'").Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	j.lastSeen, err = parseTime(text)
+	return err
+}
+
+// write runs one change in a transaction and returns when it is on disk. Changes
+// that wait at the same time share a transaction, and so one sync of the disk: a
+// card with 20,000 small files would else wait for 40,000 of them.
+func (j *Journal) write(ctx context.Context, change func(*sql.Tx) error) error {
+	jb := job{change, make(chan error, 1)}
+	select {
+	case j.jobs <- jb:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	// Once handed over, the change will be made; a cancelled caller waits for
+	// the answer, or it would not know what is durable.
+	if err := <-jb.result; err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+func (j *Journal) commitLoop() {
+	for first := range j.jobs {
+		batch := []job{first}
+		for more := true; more && len(batch) < 256; {
+			select {
+			case jb, ok := <-j.jobs:
+				if !ok {
+					more = false
+					break
+				}
+				batch = append(batch, jb)
+			default:
+				more = false
+			}
+		}
+		j.commit(batch)
+	}
+}
+
+// commit makes a batch durable. One change that fails is undone alone.
+func (j *Journal) commit(batch []job) {
+	errs := make([]error, len(batch))
+	err := func() error {
+		tx, err := j.writer.Begin()
+		if err != nil {
+			return err
+		}
+		for i, jb := range batch {
+			if errs[i] = inSavepoint(tx, jb.write); errors.Is(errs[i], errBroken) {
+				return errors.Join(errs[i], tx.Rollback())
+			}
+		}
+		seen := j.Now()
+		if _, err := tx.Exec("INSERT INTO meta (name, value) VALUES ('last_seen', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", formatTime(seen)); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		if err := tx.Commit(); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		j.mu.Lock()
+		j.lastSeen = seen
+		j.mu.Unlock()
+		return nil
+	}()
+	for i, jb := range batch {
+		if err != nil {
+			errs[i] = err // nothing of the batch is durable
+		}
+		jb.result <- errs[i]
+	}
+}
+
+var errBroken = errors.New("transaction is broken")
+
+func inSavepoint(tx *sql.Tx, change func(*sql.Tx) error) error {
+	if _, err := tx.Exec("SAVEPOINT change"); err != nil {
+		return fmt.Errorf("%w: %w", errBroken, err)
+	}
+	err := change(tx)
+	if err != nil {
+		if _, undo := tx.Exec("ROLLBACK TO change"); undo != nil {
+			return fmt.Errorf("%w: %w: %w", errBroken, err, undo)
+		}
+	}
+	if _, release := tx.Exec("RELEASE change"); release != nil {
+		return fmt.Errorf("%w: %w", errBroken, release)
+	}
+	return err
+}

@@ -1,0 +1,261 @@
+package journal
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+// SessionState says what is durable of a session.
+type SessionState string
+
+// The states of a session.
+const (
+	// StateOpen: its work is not done. It goes on when the recorder is there.
+	StateOpen SessionState = "open"
+	// StateSealing: every file has its result and the manifest is written here; it
+	// remains to be put into the store, for which no recorder is needed.
+	StateSealing SessionState = "sealing"
+	// StateSealed: every file is stored and verified, the manifest too.
+	StateSealed SessionState = "sealed"
+	// StateFailed: ended, with a manifest, but not every file is stored.
+	StateFailed SessionState = "failed"
+)
+
+// Session is one docking.
+type Session struct {
+	ID           string
+	State        SessionState
+	Recorder     string // serial; empty: unknown
+	Officer      string // id; empty: unknown
+	Slot         string
+	Identity     device.Identity
+	Clock        device.ClockReading
+	Health       device.Health
+	Prefix       string // of its keys in the store, ends with a slash
+	Verification string
+	DockedAt     time.Time
+	EndedAt      time.Time
+	RetainUntil  time.Time
+	Reason       string
+	Manifest     ManifestRef
+}
+
+// ManifestRef says which object is the manifest of an ended session.
+type ManifestRef struct {
+	Key, VersionID, SHA256 string
+}
+
+// FileState says what is durable of a file.
+type FileState string
+
+// The states of a path. The last four are good ends, the three before them bad.
+const (
+	Pending    FileState = "pending"    // listed
+	Uploading  FileState = "uploading"  // parts of it are in the store
+	Completing FileState = "completing" // all parts are; digests are final
+	Stored     FileState = "stored"     // confirmed by the store, not yet verified
+	Unreadable FileState = "unreadable" // could not be read or was not there any more
+	Changed    FileState = "changed"    // was not the same from first to last byte
+	Corrupt    FileState = "corrupt"    // the store gave back other bytes
+	Verified   FileState = "verified"
+	Identical  FileState = "identical" // an earlier session stored and verified it
+	Noted      FileState = "noted"     // a directory, link or special: no bytes to store
+)
+
+// Ended reports whether nothing remains to be done about a path.
+func (s FileState) Ended() bool { return s.Good() || s.Bad() }
+
+// Good reports whether no byte of the path could be lost with the recorder.
+func (s FileState) Good() bool {
+	return s == Verified || s == Identical || s == Noted
+}
+
+// Bad reports whether the path's bytes are only on the recorder.
+func (s FileState) Bad() bool { return s == Unreadable || s == Changed || s == Corrupt }
+
+// File is one path of a session's inventory.
+type File struct {
+	ID           int64
+	Session      string
+	Entry        device.Entry // without Handle and Err
+	State        FileState
+	Reason       string
+	SHA256       string
+	Fingerprint  string
+	Object       storage.Object
+	StoredAt     time.Time
+	VerifiedAt   time.Time
+	Verification string
+	Origin       string
+	Upload       storage.Upload // its key is Object.Key
+	CRC64        uint64
+}
+
+// Part is a durable part of a file with the states of the digests at its end.
+type Part struct {
+	storage.Part
+	FileCRC64        uint64
+	SHA256State      []byte
+	FingerprintState []byte
+	Seam             []byte
+}
+
+// Recorder is an entry of the register.
+type Recorder struct {
+	Serial  string
+	Officer string // id; empty: not assigned
+	Note    string
+	AddedAt time.Time
+}
+
+const sessionColumns = `id, state, recorder, officer, slot, identity, clock, health, prefix, verification,
+	docked_at, ended_at, retain_until, reason, manifest_key, manifest_version, manifest_sha256`
+
+// SaveSession writes a session, a new one or one that changed.
+func (j *Journal) SaveSession(ctx context.Context, s Session) error {
+	return j.write(ctx, func(tx *sql.Tx) error { return saveSession(tx, s) })
+}
+
+func saveSession(tx *sql.Tx, s Session) error {
+	identity, err1 := json.Marshal(s.Identity)
+	clock, err2 := json.Marshal(s.Clock)
+	health, err3 := json.Marshal(s.Health)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+		ON CONFLICT (id) DO UPDATE SET state=excluded.state, officer=excluded.officer, slot=excluded.slot, identity=excluded.identity,
+		clock=excluded.clock, health=excluded.health, ended_at=excluded.ended_at, retain_until=excluded.retain_until, reason=excluded.reason,
+		manifest_key=excluded.manifest_key, manifest_version=excluded.manifest_version, manifest_sha256=excluded.manifest_sha256`,
+		s.ID, s.State, s.Recorder, s.Officer, s.Slot, string(identity), string(clock), string(health), s.Prefix, s.Verification,
+		formatTime(s.DockedAt), formatTime(s.EndedAt), formatTime(s.RetainUntil), s.Reason,
+		s.Manifest.Key, s.Manifest.VersionID, s.Manifest.SHA256)
+	if err != nil {
+		return fmt.Errorf("session %s: %w", s.ID, err)
+	}
+	return nil
+}
+
+// Documents are what a session that is being sealed puts into the store, to the
+// byte: a second try after a crash must meet the same object.
+type Documents struct {
+	Manifest  []byte
+	Checksums []byte
+}
+
+// StartSealing makes the documents durable together with the session.
+func (j *Journal) StartSealing(ctx context.Context, s Session, d Documents) error {
+	s.State = StateSealing
+	return j.write(ctx, func(tx *sql.Tx) error {
+		if err := saveSession(tx, s); err != nil {
+			return err
+		}
+		_, err := tx.Exec("UPDATE sessions SET manifest = ?, checksums = ? WHERE id = ?", d.Manifest, d.Checksums, s.ID)
+		return err
+	})
+}
+
+// FinishSealing ends a session and lets go of the documents, now in the store.
+func (j *Journal) FinishSealing(ctx context.Context, s Session) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		if err := saveSession(tx, s); err != nil {
+			return err
+		}
+		_, err := tx.Exec("UPDATE sessions SET manifest = NULL, checksums = NULL WHERE id = ?", s.ID)
+		return err
+	})
+}
+
+// Documents gives what StartSealing kept.
+func (j *Journal) Documents(ctx context.Context, session string) (Documents, error) {
+	var d Documents
+	err := j.db.QueryRowContext(ctx, "SELECT manifest, checksums FROM sessions WHERE id = ?", session).Scan(&d.Manifest, &d.Checksums)
+	if err != nil {
+		return d, fmt.Errorf("journal: documents of session %s: %w", session, err)
+	}
+	return d, nil
+}
+
+// Session gives one session, or ErrNotFound.
+func (j *Journal) Session(ctx context.Context, id string) (Session, error) {
+	all, err := j.sessions(ctx, "WHERE id = ?", id)
+	if err == nil && len(all) == 0 {
+		return Session{}, fmt.Errorf("session %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	return all[0], nil
+}
+
+// Sessions gives all sessions, the latest first.
+func (j *Journal) Sessions(ctx context.Context) ([]Session, error) {
+	return j.sessions(ctx, "ORDER BY docked_at DESC, id DESC")
+}
+
+// Unended gives the sessions of one recorder, empty for an unknown one, whose
+// work is not done, the latest first.
+func (j *Journal) Unended(ctx context.Context, recorder string) ([]Session, error) {
+	return j.sessions(ctx, "WHERE recorder = ? AND state = ? ORDER BY docked_at DESC, id DESC", recorder, StateOpen)
+}
+
+// HalfSealed gives the sessions whose documents have yet to reach the store.
+func (j *Journal) HalfSealed(ctx context.Context) ([]Session, error) {
+	return j.sessions(ctx, "WHERE state = ? ORDER BY docked_at, id", StateSealing)
+}
+
+func (j *Journal) sessions(ctx context.Context, where string, args ...any) (_ []Session, err error) {
+	rows, err := j.db.QueryContext(ctx, "SELECT "+sessionColumns+" FROM sessions "+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var all []Session
+	for rows.Next() {
+		var s Session
+		var identity, clock, health, docked, ended, until string
+		if err := rows.Scan(&s.ID, &s.State, &s.Recorder, &s.Officer, &s.Slot, &identity, &clock, &health, &s.Prefix, &s.Verification,
+			&docked, &ended, &until, &s.Reason, &s.Manifest.Key, &s.Manifest.VersionID, &s.Manifest.SHA256); err != nil {
+			return nil, fmt.Errorf("journal: %w", err)
+		}
+		if err := errors.Join(
+			json.Unmarshal([]byte(identity), &s.Identity), json.Unmarshal([]byte(clock), &s.Clock), json.Unmarshal([]byte(health), &s.Health),
+			setTime(&s.DockedAt, docked), setTime(&s.EndedAt, ended), setTime(&s.RetainUntil, until),
+		); err != nil {
+			return nil, fmt.Errorf("journal: session %s: %w", s.ID, err)
+		}
+		all = append(all, s)
+	}
+	return all, rows.Err()
+}
+
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000000000Z07:00")
+}
+
+func parseTime(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	return time.Parse(time.RFC3339Nano, s)
+}
+
+func setTime(t *time.Time, s string) (err error) {
+	*t, err = parseTime(s)
+	return err
+}
+
+type fileURL struct{ path string }
+
+func (f *fileURL) String() string { return (&url.URL{Path: f.path}).EscapedPath() }

@@ -1,0 +1,202 @@
+// Package manifest writes and reads the two documents that close a session and
+// stand beside its footage under the same lock: manifest.json, which accounts
+// for every path that was on the recorder, and SHA256SUMS, with which
+// `sha256sum -c` checks the fetched files without any software of ours.
+//
+// The manifest is put last and so is the commit mark of a session in the bucket:
+// whoever has only the bucket can tell from it what was ingested, when, from
+// which recorder, and what was not.
+package manifest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+// Schema is the version of the format; schema.json describes it. A reader that
+// knows version 1 can read all that is called ingestd.manifest/1.
+const Schema = "ingestd.manifest/1"
+
+// The names of the documents within a session's folder in the bucket. A detached
+// signature will lie beside the manifest as manifest.json.sig; footage has a
+// folder of its own, so no name on a card can meet these.
+const (
+	FileName     = "manifest.json"
+	SumsFileName = "SHA256SUMS"
+	FootageDir   = "footage/"
+)
+
+// Manifest accounts for one session.
+type Manifest struct {
+	Schema   string   `json:"schema"`
+	Software string   `json:"software"`
+	Station  Station  `json:"station"`
+	Session  Session  `json:"session"`
+	Recorder Recorder `json:"recorder"`
+	Vault    Vault    `json:"vault"`
+	Totals   Totals   `json:"totals"`
+	Files    []File   `json:"files"`
+}
+
+// Station is where the footage was taken in.
+type Station struct {
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Timezone string `json:"timezone"`
+	// ClockFellBack is how far the system clock stood behind the latest time
+	// that the station had seen, in seconds; 0: it did not.
+	ClockFellBack float64 `json:"clock_fell_back_s"`
+	// StoreClockAhead is the store's clock minus the station's, in seconds.
+	StoreClockAhead float64 `json:"store_clock_ahead_s"`
+}
+
+// Session is the docking.
+type Session struct {
+	ID           string    `json:"id"`
+	Result       string    `json:"result"` // sealed, failed
+	Slot         string    `json:"slot"`
+	DockedAt     time.Time `json:"docked_at"`
+	SealedAt     time.Time `json:"sealed_at"`
+	RetainUntil  time.Time `json:"retain_until"`
+	Verification string    `json:"verification"` // readback, checksum
+}
+
+// Recorder is what was docked, as far as it is known.
+type Recorder struct {
+	Identity device.Identity     `json:"identity"`
+	Clock    device.ClockReading `json:"clock"`
+	Health   device.Health       `json:"health"`
+}
+
+// Vault is where the objects are.
+type Vault struct {
+	Bucket string `json:"bucket"`
+	Prefix string `json:"prefix"`
+}
+
+// Totals count the files; directories, links and specials are not among them.
+type Totals struct {
+	Files     int   `json:"files"`
+	Bytes     int64 `json:"bytes"`
+	Stored    int   `json:"stored"`
+	Identical int   `json:"identical"`
+	NotStored int   `json:"not_stored"`
+}
+
+// File is one path of the recorder.
+type File struct {
+	// Path as on the card, with every byte that is not UTF-8 shown as U+FFFD.
+	Path string `json:"path"`
+	// PathBase64 holds the exact bytes where Path can't.
+	PathBase64 string      `json:"path_base64,omitempty"`
+	Kind       device.Kind `json:"kind"`
+	Size       int64       `json:"size"`
+	// ModTime as found, by the recorder's clock; absent: unknown.
+	ModTime *time.Time `json:"mod_time,omitempty"`
+	// Result: verified, identical, noted; unreadable, changed, corrupt.
+	Result string `json:"result"`
+	Reason string `json:"reason,omitempty"`
+	Note   string `json:"note,omitempty"`
+	SHA256 string `json:"sha256,omitempty"`
+	// Object is where the bytes are, in this session or an earlier one.
+	Object *Object `json:"object,omitempty"`
+	// IdenticalTo is the session that stored an identical file.
+	IdenticalTo string `json:"identical_to,omitempty"`
+}
+
+// Object is one version in the bucket.
+type Object struct {
+	Key          string           `json:"key"`
+	VersionID    string           `json:"version_id"`
+	Checksum     storage.Checksum `json:"checksum"` // computed by the store
+	RetainUntil  time.Time        `json:"retain_until"`
+	StoredAt     time.Time        `json:"stored_at"`
+	VerifiedAt   time.Time        `json:"verified_at"`
+	Verification string           `json:"verification"` // readback, checksum
+}
+
+// SetPath keeps the exact bytes of a path.
+func (f *File) SetPath(raw string) {
+	f.Path = strings.ToValidUTF8(raw, "\uFFFD")
+	if !utf8.ValidString(raw) {
+		f.PathBase64 = base64.StdEncoding.EncodeToString([]byte(raw))
+	}
+}
+
+// Encode gives the canonical form: UTF-8, keys sorted, indented, one newline at
+// the end. The same manifest always gives the same bytes.
+func (m *Manifest) Encode() ([]byte, error) {
+	plain, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	// Through a tree of maps, whose keys encoding/json sorts; numbers are kept
+	// as written, or sizes above 2^53 would change.
+	tree := json.NewDecoder(bytes.NewReader(plain))
+	tree.UseNumber()
+	var v any
+	if err := tree.Decode(&v); err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode manifest: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// Decode reads a manifest and refuses one that it does not fully understand.
+func Decode(data []byte) (*Manifest, error) {
+	var m Manifest
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&m); err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	if dec.More() {
+		return nil, errors.New("read manifest: there is more behind its end")
+	}
+	if m.Schema != Schema {
+		return nil, fmt.Errorf("read manifest: schema %q, this program knows %q", m.Schema, Schema)
+	}
+	return &m, nil
+}
+
+// Sums gives SHA256SUMS in the form of GNU coreutils, for the objects below the
+// session's own folder, with names relative to it, so that `sha256sum -c` in a
+// fetched folder checks all of it, the manifest included.
+func (m *Manifest) Sums(manifestSHA256 string) []byte {
+	var out bytes.Buffer
+	for _, f := range m.Files {
+		if f.Object == nil {
+			continue
+		}
+		if name, own := strings.CutPrefix(f.Object.Key, m.Vault.Prefix); own {
+			writeSum(&out, f.SHA256, name)
+		}
+	}
+	writeSum(&out, manifestSHA256, FileName)
+	return out.Bytes()
+}
+
+// writeSum escapes as coreutils does. Keys never need it, see storage.Namer, but
+// a line that could be misread would be worse than one that looks odd.
+func writeSum(out *bytes.Buffer, sum, name string) {
+	if strings.ContainsAny(name, "\\\n\r") {
+		out.WriteByte('\\')
+		name = strings.NewReplacer("\\", "\\\\", "\n", "\\n", "\r", "\\r").Replace(name)
+	}
+	fmt.Fprintf(out, "%s  %s\n", sum, name)
+}

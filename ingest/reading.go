@@ -1,0 +1,164 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/minio/crc64nvme"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/journal"
+)
+
+const (
+	// edge is how much of each end of a file goes into its fingerprint.
+	edge = 1 << 20
+	// seamBytes is how much before the point of resumption is compared.
+	seamBytes = 64 << 10
+	// pieceBytes is read and digested at once, while it is in the CPU's cache.
+	pieceBytes = 256 << 10
+)
+
+// errChanged says that a file did not stay the same while it was read.
+var errChanged = errors.New("the file changed while it was read")
+
+// reading is the one pass over a file: every piece goes to the digest of the
+// whole file, to its CRC, and to the caller's buffer. It has one owner.
+type reading struct {
+	file        device.File
+	entry       device.Entry
+	offset      int64
+	sum         hash.Hash // SHA-256 of the file
+	fingerprint hash.Hash // SHA-256 of its first and last MiB
+	crc         uint64    // CRC-64/NVME of the file
+	read        *counter
+}
+
+func startReading(ctx context.Context, r device.Recorder, e device.Entry, read *counter) (*reading, error) {
+	f, err := r.Open(ctx, e, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &reading{file: f, entry: e, sum: sha256.New(), fingerprint: sha256.New(), read: read}, nil
+}
+
+// resumeReading goes on behind a durable part, after comparing the bytes at the
+// seam with those that were sent.
+func resumeReading(ctx context.Context, r device.Recorder, e device.Entry, offset int64, last journal.Part, read *counter) (*reading, error) {
+	rd := &reading{entry: e, sum: sha256.New(), fingerprint: sha256.New(), crc: last.FileCRC64, read: read}
+	if err := errors.Join(restore(rd.sum, last.SHA256State), restore(rd.fingerprint, last.FingerprintState)); err != nil {
+		return nil, fmt.Errorf("resume %q: %w", e.Path, err)
+	}
+	seam := min(seamBytes, last.Size)
+	var err error
+	if rd.file, err = r.Open(ctx, e, offset-seam); err != nil {
+		return nil, err
+	}
+	there := make([]byte, seam)
+	n, err := io.ReadFull(rd.file, there)
+	read.add(n)
+	if sum := sha256.Sum256(there); err == nil && !bytes.Equal(sum[:], last.Seam) {
+		err = fmt.Errorf("%w: the bytes before byte %d are not those that were stored", errChanged, offset)
+	}
+	if err != nil {
+		return nil, errors.Join(err, rd.file.Close())
+	}
+	rd.offset = offset
+	return rd, nil
+}
+
+func restore(h hash.Hash, state []byte) error {
+	return h.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
+}
+
+func state(h hash.Hash) ([]byte, error) {
+	return h.(encoding.BinaryMarshaler).MarshalBinary()
+}
+
+// fill reads until buf is full or the file has ended where its directory says. A
+// short read is not an end, and an end before or behind that is a change.
+func (r *reading) fill(ctx context.Context, buf []byte) (n int, crc uint64, err error) {
+	want := int(min(int64(len(buf)), r.entry.Size-r.offset))
+	for n < want {
+		if ctx.Err() != nil {
+			return n, crc, context.Cause(ctx)
+		}
+		piece, err := r.file.Read(buf[n:min(n+pieceBytes, want)])
+		r.digest(buf[n : n+piece])
+		crc = crc64nvme.Update(crc, buf[n:n+piece])
+		n += piece
+		if err != nil && !errors.Is(err, io.EOF) {
+			return n, crc, fmt.Errorf("read %q at byte %d of %d: %w", r.entry.Path, r.offset, r.entry.Size, err)
+		}
+		if errors.Is(err, io.EOF) && n < want {
+			return n, crc, fmt.Errorf("%w: it ends at byte %d, its directory says %d", errChanged, r.offset, r.entry.Size)
+		}
+	}
+	return n, crc, nil
+}
+
+func (r *reading) digest(piece []byte) {
+	r.read.add(len(piece))
+	r.sum.Write(piece)
+	r.crc = crc64nvme.Update(r.crc, piece)
+	// The part of the piece that lies in the first MiB, and that in the last.
+	start, end := r.offset, r.offset+int64(len(piece))
+	if head := min(end, edge); head > start {
+		r.fingerprint.Write(piece[:head-start])
+	}
+	if tail := max(start, edge, r.entry.Size-edge); tail < end {
+		r.fingerprint.Write(piece[tail-start:])
+	}
+	r.offset = end
+}
+
+// ended makes sure that the file is still what the inventory saw.
+func (r *reading) ended() error {
+	var one [1]byte
+	n, err := r.file.Read(one[:])
+	if n > 0 {
+		return fmt.Errorf("%w: it goes on behind byte %d, where its directory ended it", errChanged, r.entry.Size)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read %q at its end: %w", r.entry.Path, err)
+	}
+	size, modTime, err := r.file.Stat()
+	if err != nil {
+		return fmt.Errorf("look at %q again: %w", r.entry.Path, err)
+	}
+	if size != r.entry.Size || !modTime.Equal(r.entry.ModTime) {
+		return fmt.Errorf("%w: %d bytes of %s at first, %d bytes of %s at last", errChanged,
+			r.entry.Size, r.entry.ModTime.Format("2006-01-02 15:04:05.999"), size, modTime.Format("2006-01-02 15:04:05.999"))
+	}
+	return nil
+}
+
+func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
+
+// fingerprintOf reads only the first and last MiB of a file.
+func fingerprintOf(ctx context.Context, r device.Recorder, e device.Entry, read *counter) (string, error) {
+	sum := sha256.New()
+	pieces := [][2]int64{{0, min(edge, e.Size)}}
+	if tail := max(edge, e.Size-edge); tail < e.Size {
+		pieces = append(pieces, [2]int64{tail, e.Size})
+	}
+	for _, piece := range pieces {
+		f, err := r.Open(ctx, e, piece[0])
+		if err != nil {
+			return "", err
+		}
+		n, err := io.CopyN(sum, f, piece[1]-piece[0])
+		read.add(int(n))
+		if err = errors.Join(err, f.Close()); err != nil {
+			return "", fmt.Errorf("read %q: %w", e.Path, err)
+		}
+	}
+	return hexSum(sum), nil
+}

@@ -1,0 +1,157 @@
+package ingest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/ingest/manifest"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+// seal closes the session. What is durable after each step, and what a crash
+// there leaves:
+//
+//  1. Every object of the session is locked until the session's date. Crash: the
+//     session is open; the next docking comes here again.
+//  2. The documents and the result are in the journal, to the byte. Crash:
+//     Prepare goes on with step 3; no recorder is needed any more.
+//  3. SHA256SUMS and then manifest.json are in the store, locked and read back.
+//     Crash: as after 2; the second try meets its own objects.
+//  4. The session is ended in the journal. Crash: it is done.
+func (w *session) seal(ctx context.Context) error {
+	until := w.vault.RetainUntil()
+	for _, f := range w.files {
+		// Objects of an earlier day, when the session was cut off, would else be
+		// released before the rest. Those of other sessions keep their dates.
+		if f.State != journal.Verified || !f.Object.RetainUntil.Before(until) {
+			continue
+		}
+		if err := w.withStore(ctx, func() error { return w.vault.Extend(ctx, f.Object.Key, f.Object.VersionID, until) }); err != nil {
+			return err
+		}
+		f.Object.RetainUntil = until
+		if err := w.journal.SaveFile(ctx, f); err != nil {
+			return err
+		}
+	}
+	w.record.RetainUntil, w.record.EndedAt = until, w.journal.Now()
+	result := journal.StateSealed
+	if t := totals(w.files); t.NotStored > 0 {
+		result = journal.StateFailed
+		w.record.Reason = fmt.Sprintf("%d of %d files are not stored", t.NotStored, t.Files)
+	}
+	docs, err := w.documents(result)
+	if err != nil {
+		return err
+	}
+	if err := w.journal.StartSealing(ctx, w.record, docs); err != nil {
+		return err
+	}
+	ended, err := w.putDocuments(ctx, w.record)
+	if err != nil {
+		w.record.State = journal.StateSealing
+		return fmt.Errorf("seal the session: %w", err)
+	}
+	w.record = ended
+	return nil
+}
+
+// documents writes the manifest and SHA256SUMS of the session.
+func (w *session) documents(result journal.SessionState) (journal.Documents, error) {
+	r := w.record
+	m := manifest.Manifest{
+		Schema:   manifest.Schema,
+		Software: w.cfg.Software,
+		Station: manifest.Station{
+			ID: w.cfg.ID, Name: w.cfg.Name, Timezone: w.cfg.Location.String(),
+			ClockFellBack:   w.journal.ClockFellBack().Round(time.Millisecond).Seconds(),
+			StoreClockAhead: w.vault.StoreAhead().Seconds(),
+		},
+		Session: manifest.Session{
+			ID: r.ID, Result: string(result), Slot: r.Slot, Verification: r.Verification,
+			DockedAt: w.local(r.DockedAt), SealedAt: w.local(r.EndedAt), RetainUntil: w.local(r.RetainUntil),
+		},
+		Recorder: manifest.Recorder{Identity: r.Identity, Clock: r.Clock, Health: r.Health},
+		Vault:    manifest.Vault{Bucket: w.vault.Bucket(), Prefix: r.Prefix},
+		Totals:   totals(w.files),
+		Files:    make([]manifest.File, len(w.files)),
+	}
+	for i, f := range w.files {
+		m.Files[i] = w.entry(f)
+	}
+	body, err := m.Encode()
+	if err != nil {
+		return journal.Documents{}, err
+	}
+	sum := sha256.Sum256(body)
+	return journal.Documents{Manifest: body, Checksums: m.Sums(hex.EncodeToString(sum[:]))}, nil
+}
+
+func (w *session) entry(f *journal.File) manifest.File {
+	e := manifest.File{
+		Kind: f.Entry.Kind, Size: f.Entry.Size, Result: string(f.State),
+		Reason: f.Reason, Note: f.Entry.Note, IdenticalTo: f.Origin,
+	}
+	e.SetPath(f.Entry.Path)
+	if !f.Entry.ModTime.IsZero() {
+		t := w.local(f.Entry.ModTime)
+		e.ModTime = &t
+	}
+	if f.Entry.Kind == device.KindFile && f.State.Good() {
+		e.SHA256 = f.SHA256
+		e.Object = &manifest.Object{
+			Key: f.Object.Key, VersionID: f.Object.VersionID, Checksum: f.Object.Checksum,
+			RetainUntil: w.local(f.Object.RetainUntil), StoredAt: w.local(f.StoredAt),
+			VerifiedAt: w.local(f.VerifiedAt), Verification: f.Verification,
+		}
+	}
+	return e
+}
+
+func (w *session) local(t time.Time) time.Time { return t.In(w.cfg.Location) }
+
+// putDocuments brings the documents of a session from the journal into the
+// store and ends the session as its manifest says.
+func (s *Station) putDocuments(ctx context.Context, r journal.Session) (journal.Session, error) {
+	docs, err := s.journal.Documents(ctx, r.ID)
+	if err != nil {
+		return r, err
+	}
+	m, err := manifest.Decode(docs.Manifest)
+	if err != nil {
+		return r, err
+	}
+	if _, err := s.putDocument(ctx, r.Prefix+manifest.SumsFileName, docs.Checksums); err != nil {
+		return r, err
+	}
+	o, err := s.putDocument(ctx, r.Prefix+manifest.FileName, docs.Manifest)
+	if err != nil {
+		return r, err
+	}
+	sum := sha256.Sum256(docs.Manifest)
+	r.State = journal.SessionState(m.Session.Result)
+	r.Manifest = journal.ManifestRef{Key: o.Key, VersionID: o.VersionID, SHA256: hex.EncodeToString(sum[:])}
+	return r, s.journal.FinishSealing(ctx, r)
+}
+
+// putDocument stores a document and reads it back, whatever the verification of
+// the footage: it is small, and all the rest hangs on it.
+func (s *Station) putDocument(ctx context.Context, key string, body []byte) (o storage.Object, err error) {
+	sum := sha256.Sum256(body)
+	err = s.withStore(ctx, func() error {
+		if o, err = s.vault.Create(ctx, key, body, sum, s.vault.RetainUntil()); err != nil {
+			return err
+		}
+		got, _, err := s.vault.ReadBack(ctx, key, o.VersionID, nil)
+		if err == nil && got != hex.EncodeToString(sum[:]) {
+			err = fmt.Errorf("read back %s: SHA-256 is %s, %x was sent: %w", key, got, sum, storage.ErrCorrupt)
+		}
+		return err
+	})
+	return o, err
+}

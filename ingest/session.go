@@ -1,0 +1,241 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/ingest/manifest"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+// session is the work on one docking. It is owned by the goroutine of
+// Station.Ingest; the copying goroutines get single files of it, and each file
+// has one owner at a time.
+type session struct {
+	*Station
+	docking device.Docking
+	options Options
+	began   time.Time
+
+	recorder device.Recorder // nil before it is opened and after it is released
+	record   journal.Session // the journal's row
+	files    []*journal.File
+	namer    *storage.Namer
+	resumed  bool
+	read     counter
+}
+
+func (w *session) run(ctx context.Context) (err error) {
+	if w.recorder, err = w.docking.Open(ctx); err != nil {
+		return fmt.Errorf("open the recorder in %s: %w", w.docking.Slot, err)
+	}
+	// 1. Who it is, and its clock before anything else is done to it (第十条).
+	if err := w.identify(ctx); err != nil {
+		return err
+	}
+	release, err := w.claim(w.record.Recorder)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := w.waitForTurn(ctx); err != nil {
+		return err
+	}
+	defer func() { <-w.turns }()
+
+	// 2. The inventory is durable before the first byte is copied: from here on
+	// every path of the recorder must get its result, whatever happens.
+	if err := w.takeInventory(ctx); err != nil {
+		return w.interrupted(ctx, err)
+	}
+	// 3. Copy and verify. Each file's state is durable as soon as it is true.
+	w.show(Copying)
+	if err := w.copyFiles(ctx); err != nil {
+		return w.interrupted(ctx, err)
+	}
+	// 4. Seal: the manifest is the commit mark.
+	w.show(Finalizing)
+	if err := w.seal(ctx); err != nil {
+		return w.interrupted(ctx, err)
+	}
+	return nil
+}
+
+// identify fills the session's row with what is known and checks the register.
+func (w *session) identify(ctx context.Context) error {
+	clock, err := w.recorder.Clock(ctx)
+	if err != nil {
+		return fmt.Errorf("read the recorder's clock: %w", err)
+	}
+	health, err := w.recorder.Health(ctx)
+	if err != nil && errors.Is(err, device.ErrRemoved) {
+		return err
+	}
+	if err != nil { // unknown health is no reason to leave footage on a recorder
+		w.emitFor(Event{Name: "device.card_error", Level: Warn, Err: err, Message: "the recorder's condition can't be read"})
+	}
+	id := w.recorder.Identity()
+	if w.options.Recorder != "" {
+		id.Serial = device.Fact{Value: w.options.Recorder, Source: "named at ingest"}
+	}
+	if w.options.Officer != "" {
+		id.Officer = device.Fact{Value: w.options.Officer, Source: "named at ingest"}
+	}
+	registered, err := w.lookUp(ctx, id.Serial.Value)
+	if err != nil {
+		return err
+	}
+	if registered == nil && w.cfg.RefuseUnregistered {
+		return fmt.Errorf("recorder %s: %w: add it with `ingestd recorders add`", orUnknown(id.Serial.Value), ErrUnregistered)
+	}
+	if registered != nil && !id.Officer.Known() && registered.Officer != "" {
+		id.Officer = device.Fact{Value: registered.Officer, Source: "register"}
+	}
+	w.record = journal.Session{
+		Recorder: id.Serial.Value, Officer: id.Officer.Value, Slot: w.docking.Slot,
+		Identity: id, Clock: clock, Health: health,
+	}
+	w.emitFor(Event{Name: "slot.identified", Message: "clock: " + string(clock.Kind)})
+	return nil
+}
+
+func (w *session) lookUp(ctx context.Context, serial string) (*journal.Recorder, error) {
+	if serial == "" {
+		return nil, nil
+	}
+	all, err := w.journal.Recorders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range all {
+		if r.Serial == serial {
+			return &r, nil
+		}
+	}
+	return nil, nil
+}
+
+func (w *session) waitForTurn(ctx context.Context) error {
+	select {
+	case w.turns <- struct{}{}:
+		return nil
+	default:
+	}
+	w.show(Queued)
+	w.emitFor(Event{Name: "ingest.queued"})
+	select {
+	case w.turns <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// begin gives the session its identity in journal and store.
+func (w *session) begin() {
+	now := w.journal.Now()
+	w.record.ID = newSessionID(now, w.cfg.Location)
+	w.record.State = journal.StateOpen
+	w.record.DockedAt = now
+	w.record.Verification = w.cfg.Verification
+	w.record.Prefix = fmt.Sprintf("%s/%s/%s/", w.cfg.ID, now.In(w.cfg.Location).Format(time.DateOnly), w.record.ID)
+}
+
+// resume goes on with a session that was cut off. What is new about the recorder
+// is kept, its first clock reading too: later ones come after it was handled.
+func (w *session) resume(ctx context.Context, open journal.Session, files []*journal.File) error {
+	now := w.record
+	w.record, w.files, w.resumed = open, files, true
+	w.record.Slot, w.record.Identity, w.record.Health, w.record.Reason = now.Slot, now.Identity, now.Health, ""
+	if w.record.Officer == "" {
+		w.record.Officer = now.Officer
+	}
+	w.emitFor(Event{Name: "ingest.resumed"})
+	return w.journal.SaveSession(ctx, w.record)
+}
+
+// interrupted notes why the session can't go on; it stays open.
+func (w *session) interrupted(ctx context.Context, cause error) error {
+	if w.record.ID == "" || w.record.State != journal.StateOpen {
+		return cause
+	}
+	w.record.Reason = cause.Error()
+	return errors.Join(cause, w.journal.SaveSession(context.WithoutCancel(ctx), w.record))
+}
+
+func (w *session) release() error {
+	if w.recorder == nil {
+		return nil
+	}
+	err := w.recorder.Close()
+	w.recorder = nil
+	return err
+}
+
+func (w *session) report() Report {
+	return Report{
+		Session: w.record, Files: w.files, Totals: totals(w.files),
+		BytesRead: w.read.value(), Resumed: w.resumed,
+	}
+}
+
+// tell is the end of the docking in one event.
+func (w *session) tell(r Report, err error) {
+	e := Event{Name: "ingest.finished", Bytes: r.Totals.Bytes, Took: time.Since(w.began), Err: err,
+		Message: fmt.Sprintf("%s: %d files, %d stored, %d identical, %d not stored", r.State, r.Totals.Files, r.Totals.Stored, r.Totals.Identical, r.Totals.NotStored)}
+	switch r.State {
+	case Safe:
+	case RemovedEarly:
+		e.Name, e.Level = "slot.removed_early", Alarm
+		e.Message = "put the recorder back: " + e.Message
+	case UnknownDevice:
+		e.Name, e.Level = "device.unknown", Alarm
+	default:
+		e.Name, e.Level = "ingest.failed", Alarm
+		if errors.Is(err, context.Canceled) {
+			e.Level = Warn
+		}
+	}
+	w.emitFor(e)
+}
+
+func (w *session) show(state SlotState) { w.options.Progress.state.Store(state) }
+
+// emitFor adds to an event whose it is.
+func (w *session) emitFor(e Event) {
+	e.Slot, e.Session, e.Recorder, e.Officer = w.docking.Slot, w.record.ID, w.record.Recorder, w.record.Officer
+	w.emit(e)
+}
+
+func totals(files []*journal.File) (t manifest.Totals) {
+	for _, f := range files {
+		if f.State.Bad() && f.Entry.Kind != device.KindFile {
+			t.NotStored++ // an unreadable directory may hide any number of files
+		}
+		if f.Entry.Kind != device.KindFile {
+			continue
+		}
+		t.Files++
+		t.Bytes += f.Entry.Size
+		switch {
+		case f.State == journal.Verified:
+			t.Stored++
+		case f.State == journal.Identical:
+			t.Identical++
+		default:
+			t.NotStored++
+		}
+	}
+	return t
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "(unknown)"
+	}
+	return s
+}

@@ -1,0 +1,209 @@
+package ingest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+// The kinds of verification.
+const (
+	// ReadBack fetches every object from the store and hashes it again.
+	ReadBack = "readback"
+	// ChecksumOnly trusts the checksums that the store has computed while it
+	// received the bytes: weaker, and shown as such everywhere.
+	ChecksumOnly = "checksum"
+)
+
+// selfTestEvery is how long a passed lock self-test counts.
+const selfTestEvery = 24 * time.Hour
+
+// Config is how a station works.
+type Config struct {
+	ID       string // begins every key
+	Name     string
+	Location *time.Location
+	Software string // name and version, for the manifest
+
+	Parallel     int   // dockings that are read at the same time; the rest queue
+	PartSize     int64 // bytes; also the size up to which a file is one request
+	BufferMemory int64 // bytes, over all dockings
+	Verification string
+	// IdenticalFull hashes a file that looks like a stored one from end to end,
+	// instead of its first and last MiB.
+	IdenticalFull bool
+	// RefuseUnregistered turns recorders away that are not in the register.
+	RefuseUnregistered bool
+	// Patience is how long a session waits for a store that does not answer,
+	// counted from the last answer, before it is put off.
+	Patience time.Duration
+	// Events is called for every change of state, from many goroutines.
+	Events func(Event)
+}
+
+// Station takes in recorders. It is safe for concurrent use.
+type Station struct {
+	cfg     Config
+	vault   *storage.Vault
+	journal *journal.Journal
+	buffers *bufferPool
+	turns   chan struct{} // a place for each docking that may be read
+
+	mu     sync.Mutex
+	docked map[string]bool // guarded by mu; serials that are being worked on
+}
+
+// NewStation makes a station of a vault and a journal, which stay the caller's.
+func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal) *Station {
+	return &Station{
+		cfg: cfg, vault: vault, journal: jrn,
+		buffers: newBufferPool(cfg.BufferMemory, cfg.PartSize),
+		turns:   make(chan struct{}, max(1, cfg.Parallel)),
+		docked:  map[string]bool{},
+	}
+}
+
+// Prepare must succeed before anything is ingested: the store has passed its
+// lock self-test within the last day, and sessions that a crash caught while
+// they were being sealed are sealed now, for which no recorder is needed.
+func (s *Station) Prepare(ctx context.Context) error {
+	if back := s.journal.ClockFellBack(); back > time.Minute {
+		s.emit(Event{Name: "clock.station_unsynced", Level: Alarm, Message: fmt.Sprintf(
+			"the station's clock is %s behind the latest time it has seen: set it; until then retention counts from the later time", back.Round(time.Second))})
+	}
+	passed, err := s.journal.LastSelfTest(ctx, s.vault.Describe())
+	if err != nil {
+		return err
+	}
+	if age := s.journal.Now().Sub(passed); age < 0 || age > selfTestEvery {
+		remarks, err := s.vault.SelfTest(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.journal.SelfTestPassed(ctx, s.vault.Describe()); err != nil {
+			return err
+		}
+		s.emit(Event{Name: "storage.selftest_passed", Message: strings.Join(append([]string{"lock, hold, create-only and checksums hold on " + s.vault.Describe()}, remarks...), "; ")})
+	}
+	return s.finishSealing(ctx, func(journal.Session) bool { return true })
+}
+
+// finishSealing seals the sessions that were cut off while being sealed.
+func (s *Station) finishSealing(ctx context.Context, which func(journal.Session) bool) error {
+	half, err := s.journal.HalfSealed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, session := range half {
+		if !which(session) {
+			continue
+		}
+		ended, err := s.putDocuments(ctx, session)
+		if err != nil {
+			return fmt.Errorf("seal session %s, which was cut off: %w", session.ID, err)
+		}
+		s.emit(Event{Name: "ingest.finished", Session: ended.ID, Slot: ended.Slot, Recorder: ended.Recorder, Officer: ended.Officer,
+			Message: "sealed after an interruption: " + string(ended.State)})
+	}
+	return nil
+}
+
+// Options are what the caller knows better than the recorder.
+type Options struct {
+	Recorder string // serial; empty: as the recorder says
+	Officer  string // id; empty: as the recorder or the register says
+	Progress *Progress
+}
+
+// Ingest works on one docking until it has ended or can't go on. The report is
+// filled as far as things went. An error means that the session is not ended:
+// it is ErrRemoved, ErrConflict, ErrUnregistered, a store that is away, a journal
+// that can't be written; the same recorder docked again resumes it. Files that
+// could not be stored are no error: the session ends as failed, with the list.
+func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Report, error) {
+	if o.Progress == nil {
+		o.Progress = &Progress{}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if d.Removed != nil {
+		go func() {
+			select {
+			case <-d.Removed:
+				cancel(device.ErrRemoved)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	w := &session{Station: s, docking: d, options: o, began: time.Now()}
+	w.show(Identifying)
+	s.emit(Event{Name: "slot.inserted", Slot: d.Slot})
+	err := w.run(ctx)
+	// A pulled cable shows as many errors; the first cause is the one to tell.
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, device.ErrRemoved) && !errors.Is(err, device.ErrRemoved) {
+		err = fmt.Errorf("%w: %w", device.ErrRemoved, err)
+	}
+	// The recorder is released in any case; only what comes after a nil error
+	// here may be called safe.
+	released := w.release()
+	if err == nil {
+		err = released
+	}
+	report := w.report()
+	switch {
+	case err == nil && report.Session.State == journal.StateSealed:
+		report.State, report.Safe = Safe, true
+	case errors.Is(err, device.ErrRemoved):
+		report.State = RemovedEarly
+	case errors.Is(err, ErrConflict):
+		report.State = Conflict
+	case errors.Is(err, ErrUnregistered):
+		report.State = UnknownDevice
+	default:
+		report.State = Failed
+	}
+	w.tell(report, err)
+	w.show(report.State)
+	return report, err
+}
+
+// claim reserves a serial number for one docking at a time. Two recorders that
+// show the same one can't be told apart, and so neither file nor officer could be
+// trusted to be the right one's.
+func (s *Station) claim(serial string) (release func(), err error) {
+	if serial == "" {
+		return func() {}, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.docked[serial] {
+		return nil, fmt.Errorf("serial %s: %w", serial, ErrConflict)
+	}
+	s.docked[serial] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.docked, serial)
+	}, nil
+}
+
+func (s *Station) emit(e Event) {
+	if s.cfg.Events == nil {
+		return
+	}
+	e.Time = time.Now()
+	s.cfg.Events(e)
+}
+
+// newSessionID sorts by time and is unique without it: the clock may be wrong.
+func newSessionID(now time.Time, loc *time.Location) string {
+	return now.In(loc).Format("20060102-150405-") + strings.ToLower(rand.Text()[:8])
+}

@@ -1,0 +1,276 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/ingest/manifest"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+// Problem is the kind of a finding. The strings are stable.
+type Problem string
+
+// What verification can find.
+const (
+	Missing  Problem = "missing"  // the store does not have it
+	Mismatch Problem = "mismatch" // the store has other bytes
+	Unlocked Problem = "unlocked" // its lock ends before the manifest says
+	Extra    Problem = "extra"    // nobody put it there
+	Hidden   Problem = "hidden"   // a delete marker makes it look gone
+)
+
+// Finding is one thing that is not as it must be.
+type Finding struct {
+	Session string  `json:"session"`
+	Problem Problem `json:"problem"`
+	Key     string  `json:"key"`
+	Version string  `json:"version_id"`
+	Detail  string  `json:"detail"`
+}
+
+// Verification is the result of looking at stored sessions again.
+type Verification struct {
+	Sessions int       `json:"sessions"`
+	Objects  int       `json:"objects"`
+	Bytes    int64     `json:"bytes"`
+	Open     int       `json:"sessions_not_ended"`
+	Findings []Finding `json:"findings"`
+}
+
+// Verifier re-reads what is stored and compares it with the manifests.
+type Verifier struct {
+	Vault   *storage.Vault
+	Journal *journal.Journal
+	Station string
+	// Progress is called with the bytes that were read; it may be nil.
+	Progress func(int)
+
+	result  Verification
+	checked map[string]bool   // objects that were read, by key and version
+	homes   map[string]string // prefixes of the sessions that are known → id
+}
+
+// Sessions verifies the named sessions: every object that their manifests list,
+// the manifests themselves, and that nothing else lies beside them.
+func (v *Verifier) Sessions(ctx context.Context, ids []string) (Verification, error) {
+	v.begin()
+	for _, id := range ids {
+		s, err := v.Journal.Session(ctx, id)
+		if err != nil {
+			return v.result, err
+		}
+		if err := v.session(ctx, s); err != nil {
+			return v.result, err
+		}
+		if err := v.unexpected(ctx, s.Prefix); err != nil {
+			return v.result, err
+		}
+	}
+	return v.result, nil
+}
+
+// All verifies every session of the journal and the station's whole part of the
+// bucket.
+func (v *Verifier) All(ctx context.Context) (Verification, error) {
+	v.begin()
+	all, err := v.Journal.Sessions(ctx)
+	if err != nil {
+		return v.result, err
+	}
+	for _, s := range all {
+		if err := v.session(ctx, s); err != nil {
+			return v.result, err
+		}
+	}
+	return v.result, v.unexpected(ctx, v.Station+"/")
+}
+
+func (v *Verifier) begin() {
+	v.result = Verification{Findings: []Finding{}}
+	v.checked, v.homes = map[string]bool{}, map[string]string{}
+}
+
+func (v *Verifier) session(ctx context.Context, s journal.Session) error {
+	if s.State != journal.StateSealed && s.State != journal.StateFailed {
+		v.result.Open++
+		v.homes[s.Prefix] = s.ID
+		return v.journalled(ctx, s)
+	}
+	v.result.Sessions++
+	m, err := v.manifest(ctx, s)
+	if err != nil {
+		return err
+	}
+	if m == nil { // found out; the journal still knows what must be there
+		return v.journalled(ctx, s)
+	}
+	for _, f := range m.Files {
+		if f.Object == nil {
+			continue
+		}
+		if err := v.object(ctx, s.ID, f.Object.Key, f.Object.VersionID, f.SHA256, f.Size, f.Object.RetainUntil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// journalled checks what the journal says is verified, where there is no
+// manifest to go by.
+func (v *Verifier) journalled(ctx context.Context, s journal.Session) error {
+	files, err := v.Journal.Files(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.State != journal.Verified && f.State != journal.Identical {
+			continue
+		}
+		if err := v.object(ctx, s.ID, f.Object.Key, f.Object.VersionID, f.SHA256, f.Entry.Size, f.Object.RetainUntil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// manifest fetches and checks the documents of a session; nil with a finding
+// where they can't be trusted.
+func (v *Verifier) manifest(ctx context.Context, s journal.Session) (*manifest.Manifest, error) {
+	ref := s.Manifest
+	body, err := v.fetch(ctx, s.ID, ref.Key, ref.VersionID)
+	if err != nil || body == nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(body)
+	if got := hex.EncodeToString(sum[:]); got != ref.SHA256 {
+		v.find(s.ID, Mismatch, ref.Key, ref.VersionID, "SHA-256 is "+got+", the journal has "+ref.SHA256)
+		return nil, nil
+	}
+	m, err := manifest.Decode(body)
+	if err != nil {
+		v.find(s.ID, Mismatch, ref.Key, ref.VersionID, err.Error())
+		return nil, nil
+	}
+	if err := v.locked(ctx, s.ID, ref.Key, ref.VersionID, m.Session.RetainUntil); err != nil {
+		return nil, err
+	}
+	sums := s.Prefix + manifest.SumsFileName
+	text, err := v.fetch(ctx, s.ID, sums, "")
+	if err != nil || text == nil {
+		return m, err
+	}
+	if !bytes.Equal(text, m.Sums(ref.SHA256)) {
+		v.find(s.ID, Mismatch, sums, "", "it does not list what the manifest lists")
+	}
+	return m, v.locked(ctx, s.ID, sums, "", m.Session.RetainUntil)
+}
+
+func (v *Verifier) fetch(ctx context.Context, session, key, version string) ([]byte, error) {
+	body, err := v.Vault.Fetch(ctx, key, version)
+	if errors.Is(err, storage.ErrNotFound) {
+		v.find(session, Missing, key, version, "the store does not have it")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(body)
+	if err = errors.Join(err, body.Close()); err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", key, err)
+	}
+	v.count(len(data))
+	v.result.Objects++
+	v.checked[key+"\x00"+version] = true
+	return data, nil
+}
+
+func (v *Verifier) object(ctx context.Context, session, key, version, sum string, size int64, until time.Time) error {
+	id := key + "\x00" + version
+	if v.checked[id] {
+		return nil
+	}
+	v.checked[id] = true
+	if err := v.locked(ctx, session, key, version, until); err != nil {
+		return err
+	}
+	got, n, err := v.Vault.ReadBack(ctx, key, version, v.count)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil // locked has told
+	case err != nil:
+		return err
+	case got != sum || n != size:
+		v.find(session, Mismatch, key, version, fmt.Sprintf("%d bytes with SHA-256 %s; the manifest has %d bytes with %s", n, got, size, sum))
+	}
+	v.result.Objects++
+	return nil
+}
+
+func (v *Verifier) locked(ctx context.Context, session, key, version string, until time.Time) error {
+	o, err := v.Vault.Stat(ctx, key, version)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		v.find(session, Missing, key, version, "the store does not have it")
+	case err != nil:
+		return err
+	case o.RetainUntil.IsZero():
+		v.find(session, Unlocked, key, version, "it has no COMPLIANCE lock")
+	case o.RetainUntil.Before(until):
+		v.find(session, Unlocked, key, version, fmt.Sprintf("locked until %s, the manifest says %s", o.RetainUntil.Format(time.RFC3339), until.Format(time.RFC3339)))
+	default:
+		v.checked[key+"\x00"+o.VersionID] = true
+	}
+	return nil
+}
+
+// unexpected lists a part of the bucket for what no manifest knows.
+func (v *Verifier) unexpected(ctx context.Context, prefix string) error {
+	for o, err := range v.Vault.List(ctx, prefix) {
+		if err != nil {
+			return err
+		}
+		if v.checked[o.Key+"\x00"+o.VersionID] || v.isHome(o) {
+			continue
+		}
+		session := ""
+		if parts := strings.SplitN(o.Key, "/", 4); len(parts) == 4 {
+			session = parts[2]
+		}
+		if o.DeleteMarker {
+			v.find(session, Hidden, o.Key, o.VersionID, "a delete marker makes the object look gone; its versions are still there")
+			continue
+		}
+		v.find(session, Extra, o.Key, o.VersionID, "no manifest of this station lists it")
+	}
+	return nil
+}
+
+// isHome: what lies in the folder of a session that has not ended may be on its
+// way into the journal.
+func (v *Verifier) isHome(o storage.Version) bool {
+	if o.DeleteMarker {
+		return false
+	}
+	parts := strings.SplitAfterN(o.Key, "/", 4)
+	return len(parts) == 4 && v.homes[strings.Join(parts[:3], "")] != ""
+}
+
+func (v *Verifier) find(session string, p Problem, key, version, detail string) {
+	v.result.Findings = append(v.result.Findings, Finding{session, p, key, version, detail})
+}
+
+func (v *Verifier) count(n int) {
+	v.result.Bytes += int64(n)
+	if v.Progress != nil {
+		v.Progress(n)
+	}
+}
