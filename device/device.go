@@ -10,6 +10,7 @@ package device
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"time"
@@ -94,6 +95,16 @@ type Fact struct {
 
 // Known reports whether there is a value at all.
 func (f Fact) Known() bool { return f.Value != "" }
+
+// MarshalJSON writes an unknown fact as null: not as an empty value that a
+// reader could take for one.
+func (f Fact) MarshalJSON() ([]byte, error) {
+	if !f.Known() {
+		return []byte("null"), nil
+	}
+	type plain Fact
+	return json.Marshal(plain(f))
+}
 
 // Identity says which recorder this is and whose, as far as it is known. Ids
 // only: names of people are left on the card.

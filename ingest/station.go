@@ -207,3 +207,29 @@ func (s *Station) emit(e Event) {
 func newSessionID(now time.Time, loc *time.Location) string {
 	return now.In(loc).Format("20060102-150405-") + strings.ToLower(rand.Text()[:8])
 }
+
+const (
+	firstRetry = 5 * time.Second
+	longRetry  = 5 * time.Minute
+)
+
+// Attend works on one docking until its session has ended, the recorder is gone
+// or ctx ends. What another try can mend, a store that is away, a journal that
+// can't be written, is tried again while the recorder stays; it keeps its
+// footage meanwhile.
+func (s *Station) Attend(ctx context.Context, d device.Docking) {
+	for pause := firstRetry; ; pause = min(2*pause, longRetry) {
+		_, err := s.Ingest(ctx, d, Options{})
+		if err == nil || ctx.Err() != nil ||
+			errors.Is(err, device.ErrRemoved) || errors.Is(err, ErrConflict) || errors.Is(err, ErrUnregistered) {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-d.Removed:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}

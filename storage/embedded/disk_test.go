@@ -13,7 +13,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/minio/minio-go/v7"
 	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/s3response"
 	"golang.org/x/sys/unix"
@@ -294,83 +293,40 @@ func TestUnreadableLockIsALock(t *testing.T) {
 	}
 }
 
-func TestFullDisk(t *testing.T) {
-	needRoot(t, "mounts a small tmpfs")
-	root := t.TempDir()
-	mount(t, root, "tmpfs", "size=100m")
-	c := client(t, open(t, root))
-	ctx := within(t)
-	if err := c.MakeBucket(ctx, bucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
-		t.Skipf("tmpfs without user attributes: %v", err)
-	}
-	kept := mustPut(t, c, "kept", footage(10, 1<<20), minio.PutObjectOptions{})
-
-	// Too large for what the reserve leaves: refused before it is read.
-	big := footage(11, 40<<20)
-	if _, err := put(ctx, c, "big", big, minio.PutObjectOptions{}); status(err) != 507 {
-		t.Errorf("got %v, want 507", err)
-	}
-	// The disk fills while objects are on their way: many pass the check together.
-	filler := root + "/filler"
-	if err := os.WriteFile(filler, make([]byte, 33<<20), 0o600); err != nil {
+// A crash while a version is being replaced leaves a copy of it aside, which
+// must not come back when the version is deleted.
+func TestCopyOfTheCurrentVersionGoesWithIt(t *testing.T) {
+	g := guardHere(t)
+	ctx, name, enabled := t.Context(), bucket, true
+	if err := g.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name, ObjectLockEnabledForBucket: &enabled, CreateBucketConfiguration: &types.CreateBucketConfiguration{}}, []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := put(ctx, c, "late", footage(12, 4<<20), minio.PutObjectOptions{}); status(err) != 507 {
-		t.Errorf("got %v, want 507", err)
-	}
-	hold := minio.LegalHoldEnabled
-	if err := c.PutObjectLegalHold(ctx, bucket, "kept", minio.PutObjectLegalHoldOptions{VersionID: kept.VersionID, Status: &hold}); err != nil {
-		t.Errorf("a hold must be possible on a full disk: %v", err)
-	}
-	if keys := listKeys(t, c); len(keys) != 1 {
-		t.Errorf("keys are %v, want only what was acknowledged", keys)
-	}
-	if err := os.Remove(filler); err != nil {
+	key, size := "a", int64(1)
+	out, err := g.PutObject(ctx, s3response.PutObjectInput{Bucket: &name, Key: &key, Body: strings.NewReader("x"), ContentLength: &size})
+	if err != nil {
 		t.Fatal(err)
 	}
-	checkWholeAndLocked(t, c, "kept", "", footage(10, 1<<20))
-	data := footage(12, 4<<20)
-	mustPut(t, c, "late", data, minio.PutObjectOptions{})
-	checkWholeAndLocked(t, c, "late", "", data)
-}
-
-// The check can be passed by more writers than there is room for.
-func TestDiskFillsUnderTheWriter(t *testing.T) {
-	needRoot(t, "mounts a small tmpfs")
-	root := t.TempDir()
-	mount(t, root, "tmpfs", "size=100m")
-	c := client(t, open(t, root))
-	ctx := within(t)
-	if err := c.MakeBucket(ctx, bucket, minio.MakeBucketOptions{ObjectLocking: true}); err != nil {
-		t.Skipf("tmpfs without user attributes: %v", err)
+	dir := g.versionsDir(bucket, key)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
 	}
-	const n = 8 // 8 × 30 MiB on 100 MiB
-	var wg sync.WaitGroup
-	codes := make([]int, n)
-	for i := range n {
-		wg.Go(func() {
-			_, err := put(ctx, c, "f"+itoa(i), footage(uint64(i), 30<<20), minio.PutObjectOptions{})
-			if codes[i] = status(err); err == nil {
-				codes[i] = 200
-			}
-			if codes[i] == 0 {
-				t.Error(err)
-			}
-		})
+	if err := os.WriteFile(dir+"/"+out.VersionID, []byte("x"), 0o400); err != nil {
+		t.Fatal(err)
 	}
-	wg.Wait()
-	stored := 0
-	for i, code := range codes {
-		switch code {
-		case 200:
-			stored++
-			checkWholeAndLocked(t, c, "f"+itoa(i), "", footage(uint64(i), 30<<20))
-		case 507:
-		default:
-			t.Errorf("f%d: status %d, want 200 or 507", i, code)
+	list := func() int {
+		page, err := g.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &name})
+		if err != nil {
+			t.Fatal(err)
 		}
+		return len(page.Versions)
 	}
-	if keys := listKeys(t, c); len(keys) != stored {
-		t.Errorf("keys are %v, %d were acknowledged", keys, stored)
+	if n := list(); n != 1 {
+		t.Errorf("%d versions are listed, want 1", n)
+	}
+	if _, err := g.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &name, Key: &key, VersionId: expire(t, g, key, out.VersionID)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := list(); n != 0 {
+		t.Errorf("%d versions are left", n)
 	}
 }

@@ -34,6 +34,7 @@ const (
 	attrTags      = "X-Amz-Tagging"
 	attrMultipart = "mp-metadata"
 	attrKey       = "objname"
+	attrETag      = "etag"
 	attrLock      = "bucket-lock"
 )
 
@@ -42,6 +43,7 @@ const (
 // adds stops the build until someone has decided whether it may pass.
 //
 //	reads.go    passed through
+//	versions.go the listing of versions
 //	writes.go   new objects: locked to the floor, durable, whole
 //	locks.go    holds, retention, deletion, tags
 //	refused.go  never
@@ -196,10 +198,15 @@ func (g *guard) uploadDir(bucket, key, uploadID string) string {
 		fmt.Sprintf("%x", sha256.Sum256([]byte(key))), uploadID)
 }
 
+// versionsDir is where versitygw keeps the replaced versions of a key.
+func (g *guard) versionsDir(bucket, key string) string {
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(key)))
+	return filepath.Join(g.versions, bucket, sum[:2], sum[2:4], sum[4:6], sum)
+}
+
 // olderVersions reports whether replaced versions of the key are kept.
 func (g *guard) olderVersions(bucket, key string) (bool, error) {
-	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(key)))
-	entries, err := os.ReadDir(filepath.Join(g.versions, bucket, sum[:2], sum[2:4], sum[4:6], sum))
+	entries, err := os.ReadDir(g.versionsDir(bucket, key))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

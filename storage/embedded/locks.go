@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -90,6 +91,11 @@ func (g *guard) deleteVersion(ctx context.Context, in *s3.DeleteObjectInput) (*s
 		return nil, fmt.Errorf("read current version of %s/%s: %w", bucket, key, err)
 	}
 	if current == version || current == "" {
+		// A crash while this version was being replaced leaves a copy of it aside.
+		err := os.Remove(filepath.Join(g.versionsDir(bucket, key), version))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("remove copy of %s/%s: %w", bucket, key, err)
+		}
 		older, err := g.olderVersions(bucket, key)
 		if err != nil {
 			return nil, fmt.Errorf("list versions of %s/%s: %w", bucket, key, err)

@@ -77,10 +77,6 @@ func (g *guard) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input) (s
 	return g.posix.ListObjectsV2(ctx, in)
 }
 
-func (g *guard) ListObjectVersions(ctx context.Context, in *s3.ListObjectVersionsInput) (s3response.ListVersionsResult, error) {
-	return g.posix.ListObjectVersions(ctx, in)
-}
-
 func (g *guard) ListMultipartUploads(ctx context.Context, in *s3.ListMultipartUploadsInput) (s3response.ListMultipartUploadsResult, error) {
 	return g.posix.ListMultipartUploads(ctx, in)
 }

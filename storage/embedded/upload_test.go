@@ -6,10 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/xml"
-	"fmt"
 	"hash/crc64"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,36 +101,56 @@ func TestPartsAreListedWithChecksums(t *testing.T) {
 
 func TestVersionsAreListedCompletely(t *testing.T) {
 	s, c := openVault(t)
-	const keys, versions = 7, 5
-	want := make(map[string]bool)
-	for k := range keys {
-		for v := range versions {
-			info := mustPut(t, c, fmt.Sprintf("d%d/k", k), []byte{byte(v)}, minio.PutObjectOptions{})
-			want[info.Key+" "+info.VersionID] = true
+	var want []string
+	// Names whose order as keys is not their order as folders.
+	for _, key := range []string{"a-b/x", "a/x", "a/y/z", "a.b", "a0", "b"} {
+		var ids []string
+		for v := range 5 {
+			ids = append(ids, mustPut(t, c, key, []byte{byte(v)}, minio.PutObjectOptions{}).VersionID)
+		}
+		slices.Reverse(ids)
+		for _, id := range ids {
+			want = append(want, key+" "+id)
 		}
 	}
-	got := make(map[string]bool)
-	pages, keyMarker, versionMarker := 0, "", ""
-	for more := true; more; pages++ {
-		page := listVersions(t, s, keyMarker, versionMarker, 4)
-		for _, v := range page.Versions {
-			if got[v.Key+" "+v.VersionID] {
-				t.Errorf("%s %s is listed twice", v.Key, v.VersionID)
+	slices.SortStableFunc(want, func(a, b string) int { // by key; versions stay newest first
+		return strings.Compare(strings.Fields(a)[0], strings.Fields(b)[0])
+	})
+	for _, limit := range []int{1, 4, 5, 7, 1000} {
+		var got []string
+		keyMarker, versionMarker := "", ""
+		for more := true; more; {
+			page := listVersions(t, s, keyMarker, versionMarker, limit)
+			for _, v := range page.Versions {
+				got = append(got, v.Key+" "+v.VersionID)
 			}
-			got[v.Key+" "+v.VersionID] = true
+			more, keyMarker, versionMarker = page.IsTruncated, page.NextKeyMarker, page.NextVersionIDMarker
+			if len(got) > len(want) {
+				break
+			}
 		}
-		more, keyMarker, versionMarker = page.IsTruncated, page.NextKeyMarker, page.NextVersionIDMarker
-		if pages > keys*versions {
-			t.Fatal("the listing does not end")
+		if !slices.Equal(got, want) {
+			t.Errorf("pages of %d: got\n%s\nwant\n%s", limit, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	if len(got) != len(want) {
-		t.Errorf("%d versions are listed on %d pages, want %d", len(got), pages, len(want))
+	// A page's last version may be gone before the next page is asked for.
+	page := listVersions(t, s, "a/x", "01ARZ3NDEKTSV4RRFFQ69G5FAV", 1000)
+	if len(page.Versions) != 15 || page.Versions[0].Key != "a/y/z" {
+		t.Errorf("after a version that is gone: %d versions", len(page.Versions))
 	}
-	for v := range want {
-		if !got[v] {
-			t.Errorf("%s is not listed", v)
+	// As storage asks.
+	n := 0
+	for o := range c.Client.ListObjects(within(t), bucket, minio.ListObjectsOptions{WithVersions: true, Recursive: true, Prefix: "a"}) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
 		}
+		if o.IsLatest != (n%5 == 0) || o.Size != 1 || o.ETag == "" {
+			t.Errorf("%+v", o)
+		}
+		n++
+	}
+	if n != 25 {
+		t.Errorf("%d versions below a, want 25", n)
 	}
 }
 

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bodyworn/ingestd/configs"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/embedded"
+)
+
+func (a *app) retentionCmd() *cobra.Command {
+	return group("retention", "How long footage is kept", &cobra.Command{
+		Use: "show", Short: "Show the policy, and until when footage stored now would be kept", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.retentionShow() },
+	})
+}
+
+func (a *app) retentionShow() error {
+	cfg, err := configs.Load(a.configFile)
+	if err != nil {
+		return err
+	}
+	now, loc := time.Now(), cfg.Station.Timezone
+	until := storage.RetainUntil(now, cfg.Retention.Months, loc)
+	if a.output == "json" {
+		return printJSON(a.out, map[string]any{
+			"schema": "ingestd.retention/1", "months": cfg.Retention.Months, "floor_months": storage.FloorMonths,
+			"timezone": loc.String(), "stored_now_kept_until": until,
+		})
+	}
+	fmt.Fprintf(a.out, "policy 保存期限          %d months\nfloor 法定最短期限       %d calendar months (第十一条), can't be lowered\nstored now, kept until   %s (%s)\n",
+		cfg.Retention.Months, storage.FloorMonths, when(until, loc), loc)
+	return nil
+}
+
+func (a *app) recordersCmd() *cobra.Command {
+	var r journal.Recorder
+	add := &cobra.Command{
+		Use: "add SERIAL", Short: "Put a recorder into the register, or change its entry", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.Serial = args[0]
+			return a.recordersAdd(cmd.Context(), r)
+		},
+	}
+	add.Flags().StringVar(&r.Officer, "officer", "", "`ID` of the officer whom it is assigned to")
+	add.Flags().StringVar(&r.Note, "note", "", "anything worth noting; no names of people")
+	return group("recorders", "The register of recorders (台账)", add, &cobra.Command{
+		Use: "list", Short: "List the register", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.recordersList(cmd.Context()) },
+	})
+}
+
+func (a *app) recordersAdd(ctx context.Context, r journal.Recorder) (err error) {
+	if strings.Trim(r.Serial, "0 \t") == "" {
+		return usage(fmt.Errorf("serial number %q names no recorder", r.Serial))
+	}
+	w, err := a.openJournal(journal.Share)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	r.AddedAt = w.journal.Now()
+	return w.journal.AddRecorder(ctx, r)
+}
+
+func (a *app) recordersList(ctx context.Context) (err error) {
+	w, err := a.openJournal(journal.Share)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	all, err := w.journal.Recorders(ctx)
+	if err != nil {
+		return err
+	}
+	loc := w.cfg.Station.Timezone
+	if a.output == "json" {
+		items := []map[string]any{}
+		for _, r := range all {
+			items = append(items, map[string]any{"serial": r.Serial, "officer_id": r.Officer, "note": r.Note, "added_at": known(r.AddedAt, loc)})
+		}
+		return printJSON(a.out, map[string]any{"schema": "ingestd.recorders/1", "items": items})
+	}
+	var rows [][]any
+	for _, r := range all {
+		rows = append(rows, []any{r.Serial, orDash(r.Officer), orDash(r.Note), when(r.AddedAt, loc)})
+	}
+	printTable(a.out, []string{"SERIAL", "OFFICER", "NOTE", "ADDED"}, rows)
+	return nil
+}
+
+func (a *app) configCmd() *cobra.Command {
+	return group("config", "The settings",
+		&cobra.Command{
+			Use: "check", Short: "Check the settings and the credentials file", Args: cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error { return a.configCheck() },
+		},
+		&cobra.Command{
+			Use: "show", Short: "Show every setting that is in use and where it comes from", Args: cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error { return a.configShow() },
+		})
+}
+
+func (a *app) configCheck() error {
+	cfg, err := configs.Load(a.configFile)
+	if err != nil {
+		return err
+	}
+	if cfg.Storage.Kind == configs.StorageS3 {
+		if _, _, err := configs.ReadCredentials(cfg); err != nil {
+			return err
+		}
+	}
+	file := cfg.File()
+	if file == "" {
+		file = "built-in defaults (there is no " + configs.DefaultPath + ")"
+	}
+	fmt.Fprintln(a.out, "valid:", file)
+	return nil
+}
+
+func (a *app) configShow() error {
+	cfg, err := configs.Load(a.configFile)
+	if err != nil {
+		return err
+	}
+	if a.output == "json" {
+		items := []map[string]string{}
+		for _, s := range cfg.Effective() {
+			items = append(items, map[string]string{"key": s.Key, "value": s.Value, "source": s.Source})
+		}
+		return printJSON(a.out, map[string]any{"schema": "ingestd.config/1", "items": items})
+	}
+	var rows [][]any
+	for _, s := range cfg.Effective() {
+		rows = append(rows, []any{s.Key, s.Value, s.Source})
+	}
+	printTable(a.out, []string{"SETTING", "VALUE", "FROM"}, rows)
+	return nil
+}
+
+// storeCmd is the embedded store's own process; ingestd starts it by itself.
+func (a *app) storeCmd() *cobra.Command {
+	var root, timezone string
+	serve := &cobra.Command{
+		Use: "serve", Short: "Serve the embedded store until standard input ends", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			zone, err := time.LoadLocation(timezone)
+			if err != nil {
+				return usage(err)
+			}
+			return embedded.Serve(cmd.Context(), embedded.Config{Root: root, Location: zone, Lifeline: os.Stdin})
+		},
+	}
+	serve.Flags().StringVar(&root, "root", "", "folder of the store")
+	serve.Flags().StringVar(&timezone, "timezone", "", "the station's time zone")
+	for _, required := range []string{"root", "timezone"} {
+		if err := serve.MarkFlagRequired(required); err != nil {
+			panic(err) // the flag is defined above
+		}
+	}
+	store := group("store", "The embedded store", serve)
+	store.Hidden = true
+	return store
+}
+
+// release is set by the build of a release.
+var release = "dev"
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return release
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return release + " (" + s.Value[:12] + ")"
+		}
+	}
+	return release
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if a.output == "json" {
+				return printJSON(a.out, map[string]string{"schema": "ingestd.version/1", "version": version()})
+			}
+			fmt.Fprintln(a.out, "ingestd", version())
+			return nil
+		},
+	}
+}

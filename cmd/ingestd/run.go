@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bodyworn/ingestd/configs"
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/device/folder"
+	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/journal"
+)
+
+func (a *app) runCmd() *cobra.Command {
+	var checkOnly bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "The daemon: take in every recorder that is docked",
+		Long: `run watches the sources of the settings, takes in every recorder that appears,
+several at once, and logs one line for each change of state. SIGTERM ends it
+cleanly: sessions that are cut off stay open and are resumed.
+
+With --check-only it checks settings, store and lock, and exits.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), checkOnly) },
+	}
+	cmd.Flags().BoolVar(&checkOnly, "check-only", false, "check that it could run, then exit")
+	return cmd
+}
+
+func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
+	w, err := a.open(ctx, journal.Own, a.err)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	log := newLogger(a.err, w.cfg.Log)
+	emit := func(e ingest.Event) { logEvent(log, e) }
+	emit(ingest.Event{Name: "daemon.start", Message: "ingestd " + version() + ", store " + w.vault.Describe()})
+	station := w.station(emit)
+	if err := station.Prepare(ctx); err != nil {
+		return err
+	}
+	if checkOnly {
+		fmt.Fprintln(a.out, "ready: settings, journal, store and lock are in order")
+		return nil
+	}
+	if len(w.cfg.Sources) == 0 {
+		return &configs.Error{File: w.cfg.File(), Problems: []configs.Problem{{Key: "sources", Text: "there is none, so no recorder could ever be seen: name at least one, see the comments in ingestd.yaml"}}}
+	}
+	watcher := &folder.Watcher{
+		Settle: w.cfg.Ingest.Settle,
+		Docked: func(ctx context.Context, d device.Docking) { station.Attend(ctx, d) },
+		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot}) },
+		Trouble: func(err error) {
+			emit(ingest.Event{Name: "source.trouble", Level: ingest.Alarm, Err: err, Message: "recorders there are not seen"})
+		},
+	}
+	var paths []string
+	for _, s := range w.cfg.Sources {
+		watcher.Sources = append(watcher.Sources, folder.Source{Path: s.Path, Kind: string(s.Kind), Slot: s.Slot})
+		paths = append(paths, s.Path)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if w.store != nil {
+		go func() {
+			select {
+			case <-w.store.Done():
+				cancel(fmt.Errorf("the embedded store has ended: %w", w.store.Err()))
+			case <-ctx.Done():
+			}
+		}()
+	}
+	emit(ingest.Event{Name: "daemon.ready", Message: "watching " + strings.Join(paths, ", ")})
+	err = watcher.Run(ctx)
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
+		err = cause // a supervisor starts us, and the store, again
+	}
+	emit(ingest.Event{Name: "daemon.stop", Err: err})
+	return err
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/journal"
+)
+
+func (a *app) sessionsCmd() *cobra.Command {
+	return group("sessions", "What has been taken in",
+		&cobra.Command{
+			Use: "list", Short: "List the sessions, the latest first", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.sessionsList(cmd.Context()) },
+		},
+		&cobra.Command{
+			Use: "show ID", Short: "Show one session with every path of the recorder", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error { return a.sessionsShow(cmd.Context(), args[0]) },
+		})
+}
+
+func (a *app) sessionsList(ctx context.Context) (err error) {
+	w, err := a.openJournal(journal.Share)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	all, err := w.journal.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	loc := w.cfg.Station.Timezone
+	if a.output == "json" {
+		items := []sessionJSON{}
+		for _, s := range all {
+			items = append(items, toJSON(s, nil, loc))
+		}
+		return printJSON(a.out, map[string]any{"schema": "ingestd.sessions/1", "items": items})
+	}
+	var rows [][]any
+	for _, s := range all {
+		rows = append(rows, []any{s.ID, s.State, orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.RetainUntil, loc), orDash(s.Reason)})
+	}
+	printTable(a.out, []string{"SESSION", "STATE", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "REASON"}, rows)
+	return nil
+}
+
+func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
+	w, err := a.openJournal(journal.Share)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	s, err := w.journal.Session(ctx, id)
+	if err != nil {
+		return err
+	}
+	files, err := w.journal.Files(ctx, id)
+	if err != nil {
+		return err
+	}
+	loc := w.cfg.Station.Timezone
+	if a.output == "json" {
+		j := toJSON(s, files, loc)
+		j.Schema = "ingestd.session/1"
+		return printJSON(a.out, j)
+	}
+	for _, line := range [][2]string{
+		{"session", s.ID}, {"state", string(s.State)}, {"reason", orDash(s.Reason)}, {"slot", s.Slot},
+		{"recorder", fact(s.Identity.Serial)}, {"officer", fact(s.Identity.Officer)}, {"clock", clockWords(s.Clock)},
+		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)},
+		{"verification", s.Verification}, {"manifest", orDash(s.Manifest.Key)},
+	} {
+		fmt.Fprintf(a.out, "%-13s %s\n", line[0], line[1])
+	}
+	fmt.Fprintln(a.out)
+	var rows [][]any
+	for _, f := range files {
+		bytes := "-"
+		if f.Entry.Kind == device.KindFile {
+			bytes = fmt.Sprint(f.Entry.Size)
+		}
+		rows = append(rows, []any{shown(f.Entry.Path), f.Entry.Kind, bytes, f.State, orDash(f.SHA256), orDash(f.Reason + f.Entry.Note)})
+	}
+	printTable(a.out, []string{"PATH", "KIND", "BYTES", "STATE", "SHA-256", "NOTE"}, rows, 3)
+	return nil
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/bodyworn/ingestd/configs"
+	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/embedded"
+)
+
+const (
+	// openStoreWithin bounds the start of the embedded store.
+	openStoreWithin = time.Minute
+	// patience is how long a session waits for a store that does not answer.
+	patience = 2 * time.Minute
+)
+
+// workplace is a configured station: settings, journal, store and vault.
+type workplace struct {
+	cfg     *configs.Config
+	journal *journal.Journal
+	store   *embedded.Store // nil with an external one
+	vault   *storage.Vault
+}
+
+// openJournal loads the settings and opens the journal alone.
+func (a *app) openJournal(access journal.Access) (_ *workplace, err error) {
+	w := &workplace{}
+	if w.cfg, err = configs.Load(a.configFile); err != nil {
+		return nil, err
+	}
+	if w.journal, err = journal.Open(w.cfg.StateDir, access); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// open opens all of it. What the embedded store says goes to log.
+func (a *app) open(ctx context.Context, access journal.Access, log io.Writer) (_ *workplace, err error) {
+	w, err := a.openJournal(access)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.openVault(ctx, log); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+func (w *workplace) openVault(ctx context.Context, log io.Writer) (err error) {
+	c := w.cfg.Storage
+	vault := storage.Config{
+		Bucket: c.Bucket, Months: w.cfg.Retention.Months,
+		Location: w.cfg.Station.Timezone, Now: w.journal.Now,
+	}
+	if c.Kind == configs.StorageEmbedded {
+		starting, cancel := context.WithTimeout(ctx, openStoreWithin)
+		defer cancel()
+		w.store, err = embedded.Open(starting, embedded.Options{
+			Root:    c.Embedded.Root,
+			Command: []string{"/proc/self/exe", "store", "serve", "--root", c.Embedded.Root, "--timezone", w.cfg.Station.Timezone.String()},
+			Stderr:  log,
+		})
+		if err != nil {
+			return fmt.Errorf("embedded store: %w", err)
+		}
+		vault.Endpoint, vault.Region = w.store.Endpoint(), w.store.Region()
+		vault.AccessKey, vault.SecretKey = w.store.AccessKey(), w.store.SecretKey()
+		vault.Transport = w.store.Transport()
+	} else {
+		vault.Endpoint, vault.Region, vault.TLS, vault.CAFile = c.S3.Endpoint, c.S3.Region, c.S3.TLS, c.S3.CAFile
+		if vault.AccessKey, vault.SecretKey, err = configs.ReadCredentials(w.cfg); err != nil {
+			return err
+		}
+	}
+	w.vault, err = storage.Open(ctx, vault)
+	return err
+}
+
+func (w *workplace) close() error {
+	err := w.journal.Close()
+	if w.store != nil {
+		err = errors.Join(err, w.store.Close())
+	}
+	return err
+}
+
+func (w *workplace) station(events func(ingest.Event)) *ingest.Station {
+	c := w.cfg
+	return ingest.NewStation(ingest.Config{
+		ID: c.Station.ID, Name: c.Station.Name, Location: c.Station.Timezone, Software: "ingestd " + version(),
+		Parallel: c.Ingest.Parallel, PartSize: int64(c.Storage.PartSize), BufferMemory: int64(c.Storage.BufferMemory),
+		Verification:       string(c.Ingest.Verify),
+		IdenticalFull:      c.Ingest.Identical == configs.IdenticalFull,
+		RefuseUnregistered: c.Recorders.Unregistered == configs.UnregisteredRefuse,
+		Patience:           patience,
+		Events:             events,
+	}, w.vault, w.journal)
+}
