@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// sendsAtOnce is how many requests with footage a docking has on the way;
-	// with the buffer that is being filled this is its share of memory.
-	sendsAtOnce = 3
+	// buffersAtOnce is a docking's share of the station's memory: one buffer is
+	// filled while the others are on their way.
+	buffersAtOnce = 3
 	// endsAtOnce is how many large files may be completed by the store while
 	// later ones are read.
 	endsAtOnce = 4
@@ -30,7 +30,7 @@ const (
 type copier struct {
 	*session
 	ctx      context.Context
-	sends    chan struct{}      // a place for each request on the way
+	share    chan struct{}      // a place for each buffer of this docking
 	ends     *errgroup.Group    // completions, and small files as a whole
 	verifies chan *journal.File // stored, waiting to be verified; never full
 }
@@ -41,7 +41,7 @@ func (w *session) copyFiles(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	ends, endsCtx := errgroup.WithContext(ctx)
 	ends.SetLimit(endsAtOnce)
-	c := &copier{session: w, ctx: endsCtx, sends: make(chan struct{}, sendsAtOnce), ends: ends,
+	c := &copier{session: w, ctx: endsCtx, share: make(chan struct{}, buffersAtOnce), ends: ends,
 		verifies: make(chan *journal.File, len(w.files))}
 	all.Go(func() error {
 		defer close(c.verifies)
@@ -147,13 +147,13 @@ func (c *copier) read(f *journal.File) error {
 // readSmall reads a file that fits one buffer and hands it on to be stored in
 // one request, whose SHA-256 the store checks.
 func (c *copier) readSmall(f *journal.File) (err error) {
-	buf, err := c.buffers.get(c.ctx)
+	buf, err := c.buffer()
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			c.buffers.put(buf)
+			c.giveBack(buf)
 		}
 	}()
 	r, err := startReading(c.ctx, c.recorder, f.Entry, &c.session.read)
@@ -171,7 +171,7 @@ func (c *copier) readSmall(f *journal.File) (err error) {
 	f.SHA256, f.Fingerprint, f.CRC64 = hexSum(r.sum), hexSum(r.fingerprint), r.crc
 	sum := [sha256.Size]byte(r.sum.Sum(nil))
 	c.ends.Go(func() error {
-		defer c.buffers.put(buf)
+		defer c.giveBack(buf)
 		return c.storeSmall(f, buf[:n], sum)
 	})
 	return nil
@@ -179,14 +179,14 @@ func (c *copier) readSmall(f *journal.File) (err error) {
 
 func (c *copier) storeSmall(f *journal.File, body []byte, sum [sha256.Size]byte) error {
 	var o storage.Object
-	err := c.send(func() (err error) {
+	err := c.withStore(c.ctx, func() (err error) {
 		o, err = c.vault.Create(c.ctx, f.Object.Key, body, sum, c.vault.RetainUntil())
 		return err
 	})
 	if errors.Is(err, storage.ErrTaken) {
 		// A crash came between the store's answer and the journal, and the file
 		// has changed since: the key holds its former content.
-		err = c.send(func() (err error) {
+		err = c.withStore(c.ctx, func() (err error) {
 			o, err = c.vault.Create(c.ctx, f.Object.Key+"~"+f.SHA256[:16], body, sum, c.vault.RetainUntil())
 			return err
 		})
@@ -194,15 +194,23 @@ func (c *copier) storeSmall(f *journal.File, body []byte, sum [sha256.Size]byte)
 	return c.stored(f, o, err)
 }
 
-// send runs one request with footage in it, in its turn.
-func (c *copier) send(request func() error) error {
+// buffer waits for a buffer, first of the docking's share, then of the station.
+func (c *copier) buffer() ([]byte, error) {
 	select {
-	case c.sends <- struct{}{}:
+	case c.share <- struct{}{}:
 	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
+		return nil, context.Cause(c.ctx)
 	}
-	defer func() { <-c.sends }()
-	return c.withStore(c.ctx, request)
+	buf, err := c.buffers.get(c.ctx)
+	if err != nil {
+		<-c.share
+	}
+	return buf, err
+}
+
+func (c *copier) giveBack(buf []byte) {
+	c.buffers.put(buf)
+	<-c.share
 }
 
 // readLarge reads a file in parts, each on its way while the next is read.
@@ -327,13 +335,13 @@ func (s *partSender) readParts(r *reading) (err error) {
 		if s.failed() != nil {
 			return nil // wait will tell
 		}
-		buf, err := s.buffers.get(s.ctx)
+		buf, err := s.buffer()
 		if err != nil {
 			return err
 		}
 		n, crc, err := r.fill(s.ctx, buf)
 		if err != nil {
-			s.buffers.put(buf)
+			s.giveBack(buf)
 			return asReadError(err)
 		}
 		s.options.Progress.Read.Add(int64(n))
@@ -345,11 +353,11 @@ func (s *partSender) readParts(r *reading) (err error) {
 		part.SHA256State, err1 = state(r.sum)
 		part.FingerprintState, err2 = state(r.fingerprint)
 		if err := errors.Join(err1, err2); err != nil {
-			s.buffers.put(buf)
+			s.giveBack(buf)
 			return err
 		}
 		s.wg.Go(func() {
-			defer s.buffers.put(buf)
+			defer s.giveBack(buf)
 			s.note(part.Number, s.sendPart(part, buf[:n]))
 		})
 	}
@@ -357,7 +365,7 @@ func (s *partSender) readParts(r *reading) (err error) {
 }
 
 func (s *partSender) sendPart(p journal.Part, data []byte) error {
-	err := s.send(func() (err error) {
+	err := s.withStore(s.ctx, func() (err error) {
 		p.Part, err = s.vault.PutPart(s.ctx, s.file.Upload, p.Number, data, p.CRC64)
 		return err
 	})
@@ -517,11 +525,11 @@ func (c *copier) sameWhole(e device.Entry, sum string) (bool, error) {
 	if err != nil {
 		return false, asReadError(err)
 	}
-	buf, err := c.buffers.get(c.ctx)
+	buf, err := c.buffer()
 	if err != nil {
 		return false, errors.Join(err, r.file.Close())
 	}
-	defer c.buffers.put(buf)
+	defer c.giveBack(buf)
 	for err == nil && r.offset < e.Size {
 		_, _, err = r.fill(c.ctx, buf)
 	}

@@ -19,11 +19,8 @@ func (c *counter) value() int64 { return c.n.Load() }
 // takeInventory lists every path on the recorder, finds out whether a session of
 // it was cut off, and makes the list durable before anything is copied.
 func (w *session) takeInventory(ctx context.Context) error {
-	var entries []device.Entry
-	if err := w.recorder.Inventory(ctx, func(e device.Entry) error {
-		entries = append(entries, e)
-		return nil
-	}); err != nil {
+	entries, err := w.list(ctx)
+	if err != nil {
 		return err
 	}
 	if err := w.findOpenSession(ctx, entries); err != nil {
@@ -37,22 +34,62 @@ func (w *session) takeInventory(ctx context.Context) error {
 		w.emitFor(Event{Name: "ingest.started"})
 	}
 	w.namer = storage.NewNamer(w.record.Prefix+manifest.FootageDir, keysOf(w.files))
-	if err := w.reconcile(ctx, entries); err != nil {
+	if err := w.reconcile(ctx, entries, true); err != nil {
 		return err
 	}
-	p := w.options.Progress
-	for _, f := range w.files {
-		if f.Entry.Kind == device.KindFile {
-			p.Files.Add(1)
-			p.Bytes.Add(f.Entry.Size)
-			if f.State.Ended() {
-				p.Done.Add(1)
-				p.Read.Add(f.Entry.Size)
-				p.Verified.Add(f.Entry.Size)
+	w.count(w.files)
+	return nil
+}
+
+// lookAgain lists the recorder once more. What is new or has changed since the
+// last look is added to the session; at the last look it gets a bad end instead,
+// for then the recorder does not come to rest.
+func (w *session) lookAgain(ctx context.Context, last bool) (more bool, err error) {
+	entries, err := w.list(ctx)
+	if err != nil {
+		return false, err
+	}
+	before := len(w.files)
+	if err := w.reconcile(ctx, entries, false); err != nil {
+		return false, err
+	}
+	w.count(w.files[before:])
+	for _, f := range w.files[before:] {
+		if f.State.Ended() {
+			continue
+		}
+		if more = !last; last {
+			if err := w.fail(ctx, f, journal.Changed, "the recorder was still being written to"); err != nil {
+				return false, err
 			}
 		}
 	}
-	return nil
+	return more, nil
+}
+
+func (w *session) list(ctx context.Context) (entries []device.Entry, err error) {
+	err = w.recorder.Inventory(ctx, func(e device.Entry) error {
+		entries = append(entries, e)
+		return nil
+	})
+	return entries, err
+}
+
+// count adds files to what there is to do, or is done.
+func (w *session) count(files []*journal.File) {
+	p := w.options.Progress
+	for _, f := range files {
+		if f.Entry.Kind != device.KindFile {
+			continue
+		}
+		p.Files.Add(1)
+		p.Bytes.Add(f.Entry.Size)
+		if f.State.Ended() {
+			p.Done.Add(1)
+			p.Read.Add(f.Entry.Size)
+			p.Verified.Add(f.Entry.Size)
+		}
+	}
 }
 
 // findOpenSession resumes the latest session of this recorder that was cut off.
@@ -113,7 +150,8 @@ func sameEntry(a, b device.Entry) bool {
 }
 
 // reconcile brings the session's files and what is on the recorder together.
-func (w *session) reconcile(ctx context.Context, entries []device.Entry) error {
+// With retry, files that had a bad end in an earlier docking get another chance.
+func (w *session) reconcile(ctx context.Context, entries []device.Entry, retry bool) error {
 	known := map[string]*journal.File{}
 	for _, f := range w.files {
 		known[f.Entry.Path] = f // of several forms of one path the latest counts
@@ -123,15 +161,25 @@ func (w *session) reconcile(ctx context.Context, entries []device.Entry) error {
 		f := known[e.Path]
 		delete(known, e.Path)
 		switch {
-		case f != nil && sameEntry(e, f.Entry) && !f.State.Bad():
+		case f == nil:
+			added = append(added, w.newFile(e))
+		case f.State.Bad():
+			if retry {
+				if err := w.restart(ctx, f, e); err != nil {
+					return err
+				}
+			}
+		case e.Err != nil && e.Kind == device.KindDir:
+			added = append(added, w.newFile(e)) // what is in it can't be seen any more
+		case sameEntry(e, f.Entry):
 			f.Entry.Handle = e.Handle
-		case f != nil && !f.State.Good() && f.State != journal.Stored:
-			// Never stored, or not in this form: begin again.
+		case f.State.Good() || f.State == journal.Stored:
+			// Changed after it was stored: both forms are kept.
+			added = append(added, w.newFile(e))
+		default: // never stored in full: begin again
 			if err := w.restart(ctx, f, e); err != nil {
 				return err
 			}
-		default: // new, or changed after it was stored: then both forms are kept
-			added = append(added, w.newFile(e))
 		}
 	}
 	for _, f := range known {

@@ -29,6 +29,10 @@ type session struct {
 	read     counter
 }
 
+// looksAtMost bounds how often a recorder that is still being written to is
+// looked at again.
+const looksAtMost = 3
+
 func (w *session) run(ctx context.Context) (err error) {
 	if w.recorder, err = w.docking.Open(ctx); err != nil {
 		return fmt.Errorf("open the recorder in %s: %w", w.docking.Slot, err)
@@ -53,9 +57,20 @@ func (w *session) run(ctx context.Context) (err error) {
 		return w.interrupted(ctx, err)
 	}
 	// 3. Copy and verify. Each file's state is durable as soon as it is true.
-	w.show(Copying)
-	if err := w.copyFiles(ctx); err != nil {
-		return w.interrupted(ctx, err)
+	// Then look again: what came or changed meanwhile is taken in too, or it
+	// would be called safe unseen.
+	for look := 1; ; look++ {
+		w.show(Copying)
+		if err := w.copyFiles(ctx); err != nil {
+			return w.interrupted(ctx, err)
+		}
+		more, err := w.lookAgain(ctx, look == looksAtMost)
+		if err != nil {
+			return w.interrupted(ctx, err)
+		}
+		if !more {
+			break
+		}
 	}
 	// 4. Seal: the manifest is the commit mark.
 	w.show(Finalizing)

@@ -13,13 +13,14 @@ import (
 // is there already makes no inotify event. The kernel flags the change on
 // mountinfo (proc(5)). The goroutine ends with ctx.
 func watchMounts(ctx context.Context) (<-chan struct{}, error) {
-	table, err := os.Open("/proc/self/mountinfo")
+	// Not by os.Open: the runtime's own poller would take the event away.
+	table, err := unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("open", err)
 	}
 	stopped, stop, err := os.Pipe()
 	if err != nil {
-		return nil, errors.Join(err, table.Close())
+		return nil, errors.Join(err, unix.Close(table))
 	}
 	changed := make(chan struct{}, 1)
 	var closing sync.WaitGroup
@@ -30,9 +31,9 @@ func watchMounts(ctx context.Context) (<-chan struct{}, error) {
 	go func() {
 		defer func() {
 			closing.Wait()
-			_, _ = table.Close(), stopped.Close()
+			_, _ = unix.Close(table), stopped.Close() // only read from
 		}()
-		fds := []unix.PollFd{{Fd: int32(table.Fd()), Events: unix.POLLPRI}, {Fd: int32(stopped.Fd()), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(table), Events: unix.POLLPRI}, {Fd: int32(stopped.Fd()), Events: unix.POLLIN}}
 		for ctx.Err() == nil {
 			_, err := unix.Poll(fds, -1)
 			if err != nil && !errors.Is(err, unix.EINTR) {

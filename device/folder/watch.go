@@ -87,24 +87,47 @@ func (w *Watcher) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch for recorders: %w", err)
 	}
-	look := time.NewTimer(0)
-	defer look.Stop()
+	next := newAlarm()
+	defer next.timer.Stop()
+	rest := debounce
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-events.Events:
-			look.Reset(debounce)
+			next.within(rest)
 		case err := <-events.Errors:
 			w.trouble(fmt.Errorf("watch for recorders: %w", err))
-			look.Reset(debounce)
+			next.within(rest)
 		case <-mounts:
-			look.Reset(debounce)
+			next.within(rest)
 		case <-w.ended:
-			look.Reset(debounce)
-		case <-look.C:
-			look.Reset(w.look(ctx, events))
+			next.within(rest)
+		case <-next.timer.C:
+			began := time.Now()
+			next.due = time.Time{}
+			again := w.look(ctx, events)
+			// A large drop folder takes long to look at; under a stream of
+			// events looking must not become all that is done.
+			rest = max(debounce, 10*time.Since(began))
+			next.within(max(again, rest))
 		}
+	}
+}
+
+// alarm goes off at the earliest of the times that were asked for: a stream of
+// events can bring the next look nearer but never put it off.
+type alarm struct {
+	timer *time.Timer
+	due   time.Time
+}
+
+func newAlarm() *alarm { return &alarm{timer: time.NewTimer(0), due: time.Now()} }
+
+func (a *alarm) within(d time.Duration) {
+	if at := time.Now().Add(d); a.due.IsZero() || at.Before(a.due) {
+		a.due = at
+		a.timer.Reset(d)
 	}
 }
 
@@ -148,7 +171,7 @@ func (w *Watcher) look(ctx context.Context, events *fsnotify.Watcher) (again tim
 			}
 		}
 	}
-	return max(again, debounce)
+	return again
 }
 
 // consider docks a recorder that is new, or changed since, and has settled.
@@ -270,8 +293,8 @@ func (w *Watcher) trouble(err error) {
 	}
 }
 
-// mountsBelow reads the mount points below dir; the signature is the mount's id,
-// which the kernel does not use again while the system runs on.
+// mountsBelow reads the mount points below dir; the signature is the mount's id
+// and device. The kernel uses ids again, but a mount that is gone wakes a look.
 func mountsBelow(dir string) (map[string]string, error) {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
