@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/s3err"
 	"golang.org/x/sys/unix"
@@ -155,21 +156,38 @@ func errDiskFailed(cause error) error {
 	}
 }
 
-// attributes is versitygw's metadata store with one more step. versitygw writes
-// the version id as one of the last things before it gives a file its name, a
-// new object as well as the copy of one that is being replaced. So this is
-// where the file's data is made durable: a name must never reach the disk
-// before what it names, and the old version must not lose its name before its
-// copy is safe. Attributes set afterwards are journaled before the name.
+// attributes is versitygw's metadata store with two changes.
+//
+// versitygw writes the version id as one of the last things before it gives a
+// file its name, a new object as well as the copy of one that is being
+// replaced. So this is where the file's data is made durable: a name must never
+// reach the disk before what it names, and the old version must not lose its
+// name before its copy is safe. Attributes set afterwards are journaled before
+// the name.
+//
+// On a finished upload versitygw notes the offset of every part, for reading
+// single parts, which nobody does. ext4 keeps 4 KiB of attributes, so the note
+// would make an upload of some 700 parts fail at its very end. Only the upload
+// id is kept, by which published recognises the object.
 type attributes struct {
 	meta.XattrMeta
 	disk *disk
 }
 
 func (a attributes) StoreAttribute(f *os.File, bucket, object, name string, value []byte) error {
-	if f != nil && name == attrVersion {
+	switch {
+	case f != nil && name == attrVersion:
 		if err := a.disk.syncData(f); err != nil {
 			return err
+		}
+	case name == attrMultipart:
+		info, err := backend.UnmarshalMpUploadMetadata(value, false)
+		if err != nil {
+			return fmt.Errorf("read upload of %s/%s: %w", bucket, object, err)
+		}
+		info.Parts = nil
+		if value, err = backend.MarshalMpUploadMetadata(info, false); err != nil {
+			return fmt.Errorf("note upload of %s/%s: %w", bucket, object, err)
 		}
 	}
 	return a.XattrMeta.StoreAttribute(f, bucket, object, name, value)

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"context"
 	"errors"
 	"os"
 	"strings"
@@ -111,6 +110,35 @@ func guardHere(t *testing.T) *guard {
 	return g
 }
 
+// oneObject puts an object into a vault of the test process. Here the guard
+// answers alone, without the HTTP front, which asks some of the same questions.
+func oneObject(t *testing.T, body string) (g *guard, version string) {
+	t.Helper()
+	g = guardHere(t)
+	name, enabled := bucket, true
+	if err := g.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &name, ObjectLockEnabledForBucket: &enabled, CreateBucketConfiguration: &types.CreateBucketConfiguration{}}, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	return g, putHere(t, g, body)
+}
+
+func putHere(t *testing.T, g *guard, body string) (version string) {
+	t.Helper()
+	name, key, size := bucket, "a", int64(len(body))
+	out, err := g.PutObject(t.Context(), s3response.PutObjectInput{Bucket: &name, Key: &key, Body: strings.NewReader(body), ContentLength: &size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.VersionID
+}
+
+func removeHere(t *testing.T, g *guard, version string) error {
+	t.Helper()
+	name, key := bucket, "a"
+	_, err := g.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &name, Key: &key, VersionId: &version})
+	return err
+}
+
 // Every mutation ends with a sync, and with an error if the sync fails.
 func TestEveryMutationIsSynced(t *testing.T) {
 	g := guardHere(t)
@@ -217,12 +245,8 @@ func expire(t *testing.T, g *guard, key, version string) *string {
 
 // The data is synced before the name exists, the old version's copy too.
 func TestDataIsSyncedBeforeTheName(t *testing.T) {
-	g := guardHere(t)
-	ctx, name, enabled := t.Context(), bucket, true
-	if err := g.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name, ObjectLockEnabledForBucket: &enabled, CreateBucketConfiguration: &types.CreateBucketConfiguration{}}, []byte("{}")); err != nil {
-		t.Fatal(err)
-	}
-	key, path := "a", g.data+"/"+bucket+"/a"
+	g, _ := oneObject(t, "one")
+	path := g.data + "/" + bucket + "/a"
 	var seen []string // what the name showed at each sync
 	g.disk.syncFile = func(f *os.File) error {
 		now, err := os.ReadFile(path)
@@ -236,97 +260,16 @@ func TestDataIsSyncedBeforeTheName(t *testing.T) {
 		seen = append(seen, string(now)+"<"+string(staged))
 		return nil
 	}
-	for _, body := range []string{"one", "two"} {
-		size := int64(len(body))
-		if _, err := g.PutObject(ctx, s3response.PutObjectInput{Bucket: &name, Key: &key, Body: strings.NewReader(body), ContentLength: &size}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, want := strings.Join(seen, " "), "<one one<one one<two"; got != want {
+	putHere(t, g, "two")
+	if got, want := strings.Join(seen, " "), "one<one one<two"; got != want {
 		t.Errorf("synced %q, want %q", got, want)
 	}
 	g.disk.syncFile = func(*os.File) error { return unix.EIO }
-	size := int64(5)
-	if _, err := g.PutObject(ctx, s3response.PutObjectInput{Bucket: &name, Key: &key, Body: strings.NewReader("three"), ContentLength: &size}); err == nil {
+	name, key, size := bucket, "a", int64(5)
+	if _, err := g.PutObject(t.Context(), s3response.PutObjectInput{Bucket: &name, Key: &key, Body: strings.NewReader("three"), ContentLength: &size}); err == nil {
 		t.Error("acknowledged without a sync")
 	}
 	if now, err := os.ReadFile(path); err != nil || string(now) != "two" {
 		t.Errorf("the name shows %q, %v; want the old version", now, err)
-	}
-}
-
-// What can't be read counts as locked.
-func TestUnreadableLockIsALock(t *testing.T) {
-	g := guardHere(t)
-	ctx, name, enabled := t.Context(), bucket, true
-	if err := g.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name, ObjectLockEnabledForBucket: &enabled, CreateBucketConfiguration: &types.CreateBucketConfiguration{}}, []byte("{}")); err != nil {
-		t.Fatal(err)
-	}
-	key, size := "a", int64(1)
-	out, err := g.PutObject(ctx, s3response.PutObjectInput{Bucket: &name, Key: &key, Body: strings.NewReader("x"), ContentLength: &size})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := g.data + "/" + bucket + "/a"
-	remove := func() error {
-		_, err := g.DeleteObject(context.Background(), &s3.DeleteObjectInput{Bucket: &name, Key: &key, VersionId: &out.VersionID})
-		return err
-	}
-	for _, damage := range []struct {
-		name string
-		do   func() error
-	}{
-		{"garbled retention", func() error { return g.attrs.StoreAttribute(nil, path, "", attrRetention, []byte("{")) }},
-		{"no date", func() error { return g.attrs.StoreAttribute(nil, path, "", attrRetention, []byte("{}")) }},
-		{"no retention", func() error { return g.attrs.DeleteAttribute(path, "", attrRetention) }},
-		{"no lock on the bucket", func() error {
-			expire(t, g, key, out.VersionID)
-			return g.attrs.DeleteAttribute(g.data+"/"+bucket, "", attrLock)
-		}},
-	} {
-		if err := damage.do(); err != nil {
-			t.Fatal(err)
-		}
-		if err := remove(); err == nil {
-			t.Fatalf("%s: the version was deleted", damage.name)
-		}
-	}
-}
-
-// A crash while a version is being replaced leaves a copy of it aside, which
-// must not come back when the version is deleted.
-func TestCopyOfTheCurrentVersionGoesWithIt(t *testing.T) {
-	g := guardHere(t)
-	ctx, name, enabled := t.Context(), bucket, true
-	if err := g.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name, ObjectLockEnabledForBucket: &enabled, CreateBucketConfiguration: &types.CreateBucketConfiguration{}}, []byte("{}")); err != nil {
-		t.Fatal(err)
-	}
-	key, size := "a", int64(1)
-	out, err := g.PutObject(ctx, s3response.PutObjectInput{Bucket: &name, Key: &key, Body: strings.NewReader("x"), ContentLength: &size})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := g.versionsDir(bucket, key)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(dir+"/"+out.VersionID, []byte("x"), 0o400); err != nil {
-		t.Fatal(err)
-	}
-	list := func() int {
-		page, err := g.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(page.Versions)
-	}
-	if n := list(); n != 1 {
-		t.Errorf("%d versions are listed, want 1", n)
-	}
-	if _, err := g.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &name, Key: &key, VersionId: expire(t, g, key, out.VersionID)}); err != nil {
-		t.Fatal(err)
-	}
-	if n := list(); n != 0 {
-		t.Errorf("%d versions are left", n)
 	}
 }

@@ -31,7 +31,7 @@ func call(t *testing.T, s *Store, method, target, body string, header http.Heade
 	if req.Header.Get("X-Amz-Content-Sha256") == "" {
 		req.Header.Set("X-Amz-Content-Sha256", hex.EncodeToString(sum[:]))
 	}
-	if body != "" {
+	if body != "" && req.Header.Get("X-Amz-Checksum-Sha256") == "" {
 		req.Header.Set("Content-Md5", base64.StdEncoding.EncodeToString(md[:]))
 	}
 	res, err := s.Transport().RoundTrip(signer.SignV4(*req, s.AccessKey(), s.SecretKey(), "", s.Region()))
