@@ -126,9 +126,9 @@ func (a *app) printReport(w *workplace, r ingest.Report, ingestErr error) error 
 	}
 	for _, f := range r.Files {
 		if f.State.Bad() {
-			p("NOT STORED 未入库  ", "%s: %s: %s", shown(f.Entry.Path), f.State, f.Reason)
+			p("NOT STORED 未入库  ", "%s: %s: %s", shown(f.Entry.Path), f.State, tame(f.Reason))
 		} else if f.State == journal.Noted && f.Entry.Kind != device.KindDir {
-			p("noted    未读取    ", "%s: %s, no footage in it: %s", shown(f.Entry.Path), f.Entry.Kind, f.Entry.Note)
+			p("noted    未读取    ", "%s: %s, no footage in it: %s", shown(f.Entry.Path), f.Entry.Kind, tame(f.Entry.Note))
 		}
 	}
 	if r.Totals.Files == 0 && ingestErr == nil {

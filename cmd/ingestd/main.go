@@ -61,7 +61,7 @@ func main() {
 	code := codeOf(err, ctx.Err() != nil)
 	stop()
 	if err != nil && err.Error() != "" {
-		fmt.Fprintln(os.Stderr, "ingestd:", err)
+		fmt.Fprintln(os.Stderr, "ingestd:", tame(err.Error()))
 	}
 	os.Exit(code)
 }

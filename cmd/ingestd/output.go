@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -145,6 +146,17 @@ func shown(path string) string {
 		return quoted
 	}
 	return path
+}
+
+// tame does the same for a sentence, which may quote a name, and keeps its line
+// breaks.
+func tame(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, text)
 }
 
 var headlines = map[ingest.SlotState]string{

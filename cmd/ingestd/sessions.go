@@ -43,7 +43,7 @@ func (a *app) sessionsList(ctx context.Context) (err error) {
 	}
 	var rows [][]any
 	for _, s := range all {
-		rows = append(rows, []any{s.ID, s.State, orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.RetainUntil, loc), orDash(s.Reason)})
+		rows = append(rows, []any{s.ID, s.State, orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.RetainUntil, loc), orDash(tame(s.Reason))})
 	}
 	printTable(a.out, []string{"SESSION", "STATE", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "REASON"}, rows)
 	return nil
@@ -70,7 +70,7 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		return printJSON(a.out, j)
 	}
 	for _, line := range [][2]string{
-		{"session", s.ID}, {"state", string(s.State)}, {"reason", orDash(s.Reason)}, {"slot", s.Slot},
+		{"session", s.ID}, {"state", string(s.State)}, {"reason", orDash(tame(s.Reason))}, {"slot", s.Slot},
 		{"recorder", fact(s.Identity.Serial)}, {"officer", fact(s.Identity.Officer)}, {"clock", clockWords(s.Clock)},
 		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)},
 		{"verification", s.Verification}, {"manifest", orDash(s.Manifest.Key)},
@@ -84,7 +84,7 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		if f.Entry.Kind == device.KindFile {
 			bytes = fmt.Sprint(f.Entry.Size)
 		}
-		rows = append(rows, []any{shown(f.Entry.Path), f.Entry.Kind, bytes, f.State, orDash(f.SHA256), orDash(f.Reason + f.Entry.Note)})
+		rows = append(rows, []any{shown(f.Entry.Path), f.Entry.Kind, bytes, f.State, orDash(f.SHA256), orDash(tame(f.Reason + f.Entry.Note))})
 	}
 	printTable(a.out, []string{"PATH", "KIND", "BYTES", "STATE", "SHA-256", "NOTE"}, rows, 3)
 	return nil

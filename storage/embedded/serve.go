@@ -129,7 +129,9 @@ func newGuard(root *rootDir, zone *time.Location) (*guard, error) {
 	g.attrs = attributes{disk: g.disk}
 	opts := posix.PosixOpts{VersioningDir: g.versions, Concurrency: 256, ValidateBucketNames: true}
 	opts.SetNewDirPerm(0o700)
-	opts.SetNewFilePerm(0o400) // evidence is not edited
+	// Not 0400: the lock lives in extended attributes, and a daemon that is not
+	// root may set those only on files that it may write.
+	opts.SetNewFilePerm(0o600)
 	stdout := os.Stdout
 	os.Stdout = nil // versitygw announces itself there
 	var err error
