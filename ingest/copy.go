@@ -365,13 +365,15 @@ func (s *partSender) readParts(r *reading) (err error) {
 }
 
 func (s *partSender) sendPart(p journal.Part, data []byte) error {
+	var kept storage.Part
 	err := s.withStore(s.ctx, func() (err error) {
-		p.Part, err = s.vault.PutPart(s.ctx, s.file.Upload, p.Number, data, p.CRC64)
+		kept, err = s.vault.PutPart(s.ctx, s.file.Upload, p.Number, data, p.CRC64)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	p.Part = kept
 	s.mu.Lock()
 	for len(s.done) < p.Number {
 		s.done = append(s.done, storage.Part{})
@@ -468,76 +470,4 @@ func (w *session) verify(ctx context.Context, f *journal.File) error {
 	w.options.Progress.Done.Add(1)
 	w.emitFor(Event{Name: "ingest.file_done", Path: f.Entry.Path, Bytes: f.Entry.Size, Message: string(f.State)})
 	return nil
-}
-
-// isIdentical recognises a file that an earlier session has stored and verified,
-// and makes sure that the store still holds it under lock. A recorder that is
-// not known by its serial number gets every byte compared: two cards may hold
-// files that agree in name, size, time and both ends.
-func (c *copier) isIdentical(f *journal.File) (bool, error) {
-	known, err := c.journal.KnownFile(c.ctx, c.record.Recorder, f.Entry.Path, f.Entry.Size, f.Entry.ModTime)
-	if err != nil || known == nil {
-		return false, err
-	}
-	var there storage.Object
-	err = c.withStore(c.ctx, func() (err error) {
-		there, err = c.vault.Stat(c.ctx, known.Object.Key, known.Object.VersionID)
-		return err
-	})
-	if errors.Is(err, storage.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if there.Size != known.Entry.Size || there.Checksum != known.Object.Checksum || !there.RetainUntil.After(c.journal.Now()) {
-		return false, nil
-	}
-	note := "size, time and the SHA-256 of the first and last MiB are those of the stored file"
-	if c.cfg.IdenticalFull || c.record.Recorder == "" {
-		note = "the SHA-256 of the whole file is that of the stored one"
-		same, err := c.sameWhole(f.Entry, known.SHA256)
-		if err != nil || !same {
-			return false, err
-		}
-	} else {
-		print, err := fingerprintOf(c.ctx, c.recorder, f.Entry, &c.session.read)
-		if err != nil {
-			return false, asReadError(err)
-		}
-		if print != known.Fingerprint {
-			return false, nil
-		}
-	}
-	f.State, f.SHA256, f.Fingerprint, f.Object = journal.Identical, known.SHA256, known.Fingerprint, known.Object
-	f.Object.RetainUntil = there.RetainUntil
-	f.StoredAt, f.VerifiedAt, f.Verification = known.StoredAt, known.VerifiedAt, known.Verification
-	f.Origin, f.Entry.Note = known.Session, note
-	p := c.options.Progress
-	p.Read.Add(f.Entry.Size)
-	p.Verified.Add(f.Entry.Size)
-	p.Done.Add(1)
-	return true, c.journal.SaveFile(c.ctx, f)
-}
-
-func (c *copier) sameWhole(e device.Entry, sum string) (bool, error) {
-	r, err := startReading(c.ctx, c.recorder, e, &c.session.read)
-	if err != nil {
-		return false, asReadError(err)
-	}
-	buf, err := c.buffer()
-	if err != nil {
-		return false, errors.Join(err, r.file.Close())
-	}
-	defer c.giveBack(buf)
-	for err == nil && r.offset < e.Size {
-		_, _, err = r.fill(c.ctx, buf)
-	}
-	if err == nil {
-		err = r.ended()
-	}
-	if err = errors.Join(err, r.file.Close()); err != nil {
-		return false, asReadError(err)
-	}
-	return hexSum(r.sum) == sum, nil
 }

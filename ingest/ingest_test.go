@@ -29,6 +29,7 @@ func stateOf(r ingest.Report, path string) journal.FileState {
 }
 
 func TestARecordersCardIsTakenInWhole(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
 	made, err := (simulator.Card{Recorder: "NMQ0031", Officer: "150525", Clips: 3, ClipBytes: 7 << 20}).Write(card)
@@ -62,6 +63,7 @@ func TestARecordersCardIsTakenInWhole(t *testing.T) {
 }
 
 func TestHostileNamesAndShapes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
 	made, err := simulator.Odd(card)
@@ -99,6 +101,7 @@ func TestHostileNamesAndShapes(t *testing.T) {
 }
 
 func TestCardsWithoutFootage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	empty, junk := t.TempDir(), t.TempDir()
 	for _, dir := range []string{"LOST.DIR", "System Volume Information/x"} {
@@ -118,6 +121,7 @@ func TestCardsWithoutFootage(t *testing.T) {
 }
 
 func TestABadFileDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
 	const big = 2*partSize + 1000
 	for name, spoil := range map[string]func(card string) *faults{
 		"read error in the middle": func(string) *faults {
@@ -176,6 +180,7 @@ func TestABadFileDoesNotStopTheOthers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			card := t.TempDir()
 			write(t, card, map[string]int{"a.mp4": 1000, "bad1.mp4": 1000, "bad2.mp4": big, "c.mp4": big, "d.mp4": 1000})
@@ -228,6 +233,7 @@ func onceOpened(prefix string, do func(path string) error) *faults {
 }
 
 func TestWhatComesWhileCopyingIsTakenInToo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
 	write(t, card, map[string]int{"a.mp4": 1000, "b.mp4": 1000})
@@ -246,6 +252,7 @@ func TestWhatComesWhileCopyingIsTakenInToo(t *testing.T) {
 }
 
 func TestARecorderThatNeverRestsIsNotSafe(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
 	write(t, card, map[string]int{"0.mp4": 1000})
@@ -265,6 +272,7 @@ func TestARecorderThatNeverRestsIsNotSafe(t *testing.T) {
 }
 
 func TestAPulledCableResumesAtTheLastDurablePart(t *testing.T) {
+	t.Parallel()
 	const parts = 6
 	w := newWorld(t)
 	card := t.TempDir()
@@ -294,6 +302,7 @@ func TestAPulledCableResumesAtTheLastDurablePart(t *testing.T) {
 }
 
 func TestAFileThatChangedMeanwhileIsNotContinued(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(path string) error{
 		// Same size and time, other bytes at the seam: only reading them tells.
 		"at the seam": func(path string) error {
@@ -317,6 +326,7 @@ func TestAFileThatChangedMeanwhileIsNotContinued(t *testing.T) {
 		"gone":     os.Remove,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			card := t.TempDir()
 			write(t, card, map[string]int{"b.mp4": 4 * partSize, "c.mp4": 100})
@@ -351,6 +361,7 @@ func TestAFileThatChangedMeanwhileIsNotContinued(t *testing.T) {
 }
 
 func TestAnotherCardInTheSameReaderIsAnotherSession(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir() // of no known recorder
 	write(t, card, map[string]int{"a.mp4": 100, "b.mp4": 3 * partSize})
@@ -383,6 +394,7 @@ func TestAnotherCardInTheSameReaderIsAnotherSession(t *testing.T) {
 }
 
 func TestUnknownRecordersAreComparedByteByByte(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := t.TempDir(), t.TempDir()
 	write(t, a, map[string]int{"v.mp4": 3 << 20})
@@ -416,6 +428,7 @@ func TestUnknownRecordersAreComparedByteByByte(t *testing.T) {
 }
 
 func TestWhoseRecorderItIs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
 	if _, err := (simulator.Card{Recorder: "NMQ0042", Officer: "000000", Clips: -1}).Write(card); err != nil {
@@ -445,6 +458,7 @@ func TestWhoseRecorderItIs(t *testing.T) {
 }
 
 func TestTwoRecordersWithOneSerialNumber(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := t.TempDir(), t.TempDir()
 	write(t, a, map[string]int{"a.mp4": 100})
@@ -465,6 +479,7 @@ func TestTwoRecordersWithOneSerialNumber(t *testing.T) {
 }
 
 func TestARecorderThatCannotBeReleasedIsNotSafe(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
 	write(t, card, map[string]int{"a.mp4": 100})
@@ -475,6 +490,7 @@ func TestARecorderThatCannotBeReleasedIsNotSafe(t *testing.T) {
 }
 
 func TestSeveralAtOnceAndTheRestQueue(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.cfg.Parallel, w.cfg.BufferMemory = 2, 2*partSize
 	w.restart()
@@ -507,6 +523,7 @@ func TestSeveralAtOnceAndTheRestQueue(t *testing.T) {
 }
 
 func TestProgressIsNeverFullBeforeSafe(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
 	write(t, card, map[string]int{"a.mp4": 3 * partSize, "b.mp4": 1000, "zero": 0})
@@ -540,6 +557,7 @@ func TestProgressIsNeverFullBeforeSafe(t *testing.T) {
 }
 
 func TestACancelledSessionStaysOpen(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
 	write(t, card, map[string]int{"a.mp4": 3 * partSize})

@@ -121,8 +121,10 @@ func safeName(name string) string {
 		b.WriteString(raw)
 	}
 	safe := b.String()
-	// MinIO keeps directory markers under names with this ending.
-	if strings.HasSuffix(safe, "__XLDIR__") {
+	switch {
+	case safe == ".sgwtmp": // versitygw's own folder, which its listings leave out
+		safe = "%2Esgwtmp"
+	case strings.HasSuffix(safe, "__XLDIR__"): // MinIO's directory markers
 		safe = strings.TrimSuffix(safe, "__XLDIR__") + "%5F_XLDIR__"
 	}
 	if len(safe) > maxNameBytes {

@@ -23,6 +23,7 @@ func TestKeysAreReadableWhereTheyCanBe(t *testing.T) {
 		" lead":                      "%20lead",
 		"100%":                       "100%25",
 		"\xd6\xb4\xb7\xa8.mp4":       "%D6%B4%B7%A8.mp4",
+		"a/.sgwtmp/b":                "a/%2Esgwtmp/b",
 		"a__XLDIR__":                 "a%5F_XLDIR__",
 		"tab\there":                  "tab%09here",
 		"line\u2028separator":        "line%E2%80%A8separator",

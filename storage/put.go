@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -28,7 +27,9 @@ func (v *Vault) Create(ctx context.Context, key string, body []byte, sum [sha256
 	opts := v.lockedOptions(until)
 	opts.UserMetadata = map[string]string{"x-amz-checksum-sha256": want.Value}
 	opts.SetMatchETagExcept("*") // If-None-Match: *, never overwrite
-	info, err := v.core.PutObject(ctx, v.cfg.Bucket, key, bytes.NewReader(body), int64(len(body)), "", "", opts)
+	lent := lend(body)
+	defer lent.takeBack()
+	info, err := v.core.PutObject(ctx, v.cfg.Bucket, key, lent, int64(len(body)), "", "", opts)
 	if err == nil {
 		return v.confirm(ctx, key, info.VersionID, int64(len(body)), want, until)
 	}
@@ -119,7 +120,9 @@ func (v *Vault) Begin(ctx context.Context, key string, until time.Time) (Upload,
 // PutPart stores one part; the server refuses it if its CRC-64/NVME differs. A
 // part number that is sent again replaces the former.
 func (v *Vault) PutPart(ctx context.Context, u Upload, number int, data []byte, crc uint64) (Part, error) {
-	part, err := v.core.PutObjectPart(ctx, v.cfg.Bucket, u.Key, u.ID, number, bytes.NewReader(data), int64(len(data)),
+	lent := lend(data)
+	defer lent.takeBack()
+	part, err := v.core.PutObjectPart(ctx, v.cfg.Bucket, u.Key, u.ID, number, lent, int64(len(data)),
 		minio.PutObjectPartOptions{
 			CustomHeader:         http.Header{"X-Amz-Checksum-Crc64nvme": {checksumCRC64(crc).Value}},
 			DisableContentSha256: true,

@@ -85,7 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 		Creds:        credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, ""),
 		Secure:       cfg.TLS,
 		Region:       cfg.Region,
-		Transport:    &clockReader{next: transport, ahead: &v.storeAhead, now: cfg.Now},
+		Transport:    &clockReader{next: transport, ahead: &v.storeAhead},
 		BucketLookup: minio.BucketLookupPath,
 		// The session decides how long to wait for a store; here only the
 		// hiccups of a single connection are bridged.
@@ -145,7 +145,7 @@ func (v *Vault) ensureBucket(ctx context.Context) error {
 		}
 	}
 	if ahead := v.StoreAhead(); ahead.Abs() > maxSkew {
-		return fmt.Errorf("bucket %s: the store's clock is %s of the station's: set both by NTP, a lock date counts on it: %w",
+		return fmt.Errorf("bucket %s: the store's clock is %s the station's: set both by NTP, a lock date counts on it: %w",
 			b, offsetWords(ahead), ErrUnavailable)
 	}
 	lock, _, _, _, err := v.client.GetObjectLockConfig(ctx, b)
@@ -171,14 +171,18 @@ func (v *Vault) Bucket() string { return v.cfg.Bucket }
 // Describe names the vault for a report: where it is, without credentials.
 func (v *Vault) Describe() string { return v.cfg.Endpoint + "/" + v.cfg.Bucket }
 
-// StoreAhead is how far the store's clock is ahead of the station's, to the
+// StoreAhead is how far the store's clock is ahead of the system's, to the
 // second, as its last answer told.
 func (v *Vault) StoreAhead() time.Duration { return time.Duration(v.storeAhead.Load()) }
 
-// now is the later of the station's and the store's time: whichever of the two
-// clocks is slow, a lock that counts from the later one is never short.
+// now is the latest of what the station and the store take for the time:
+// whichever clock is slow, a lock that counts from it is never short.
 func (v *Vault) now() time.Time {
-	return v.cfg.Now().Add(max(0, v.StoreAhead()))
+	station, store := v.cfg.Now(), time.Now().Add(v.StoreAhead())
+	if store.After(station) {
+		return store
+	}
+	return station
 }
 
 // RetainUntil is the date that an object stored at this moment must be locked
@@ -227,14 +231,13 @@ func offsetWords(ahead time.Duration) string {
 	if ahead < 0 {
 		return (-ahead).Round(time.Second).String() + " behind"
 	}
-	return ahead.Round(time.Second).String() + " ahead"
+	return ahead.Round(time.Second).String() + " ahead of"
 }
 
 // clockReader notes the store's Date header, to whole seconds, with each answer.
 type clockReader struct {
 	next  http.RoundTripper
 	ahead *atomic.Int64
-	now   func() time.Time
 }
 
 func (c *clockReader) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -243,7 +246,7 @@ func (c *clockReader) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		ahead := date.Sub(c.now())
+		ahead := time.Until(date)
 		if ahead.Abs() < 2*time.Second { // the header's own grain and the way
 			ahead = 0
 		}

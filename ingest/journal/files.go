@@ -93,17 +93,16 @@ func (j *Journal) Files(ctx context.Context, session string) ([]*File, error) {
 	return j.files(ctx, "WHERE session = ? ORDER BY id", session)
 }
 
-// KnownFile finds the latest file that an earlier session stored and verified
-// from the same recorder under the same path, with the same size and time; nil
-// where there is none. An empty recorder is an unknown one.
-func (j *Journal) KnownFile(ctx context.Context, recorder, path string, size int64, modTime time.Time) (*File, error) {
-	found, err := j.files(ctx, `WHERE path = ? AND size = ? AND mod_time = ? AND kind = 'file' AND state = ?
-		AND session IN (SELECT id FROM sessions WHERE recorder = ?) ORDER BY id DESC LIMIT 1`,
-		[]byte(path), size, formatTime(modTime), Verified, recorder)
-	if err != nil || len(found) == 0 {
-		return nil, err
-	}
-	return found[0], nil
+// maxKnown bounds how many earlier forms of a file are looked at.
+const maxKnown = 16
+
+// KnownFiles finds the files, the latest first, that earlier sessions stored and
+// verified from the same recorder under the same path, with the same size and
+// time. An empty recorder is an unknown one.
+func (j *Journal) KnownFiles(ctx context.Context, recorder, path string, size int64, modTime time.Time) ([]*File, error) {
+	return j.files(ctx, `WHERE path = ? AND size = ? AND mod_time = ? AND kind = 'file' AND state = ?
+		AND session IN (SELECT id FROM sessions WHERE recorder = ?) ORDER BY id DESC LIMIT ?`,
+		[]byte(path), size, formatTime(modTime), Verified, recorder, maxKnown)
 }
 
 func (j *Journal) files(ctx context.Context, where string, args ...any) (_ []*File, err error) {

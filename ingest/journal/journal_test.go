@@ -118,7 +118,7 @@ func TestKnownFilesAreOfTheSameRecorderAndVerified(t *testing.T) {
 	}
 	e := aFile("", "a.mp4").Entry
 	for recorder, want := range map[string]string{"R1": "s0", "R2": "s1", "R3": "", "R4": "", "R9": "", "": "s4"} {
-		f, err := j.KnownFile(ctx, recorder, e.Path, e.Size, e.ModTime)
+		f, err := j.KnownFiles(ctx, recorder, e.Path, e.Size, e.ModTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,17 +131,17 @@ func TestKnownFilesAreOfTheSameRecorderAndVerified(t *testing.T) {
 		"time": {Path: e.Path, Size: e.Size, ModTime: e.ModTime.Add(1)},
 		"path": {Path: "A.mp4", Size: e.Size, ModTime: e.ModTime},
 	} {
-		if got, err := j.KnownFile(ctx, "R1", f.Path, f.Size, f.ModTime); err != nil || got != nil {
+		if got, err := j.KnownFiles(ctx, "R1", f.Path, f.Size, f.ModTime); err != nil || len(got) != 0 {
 			t.Errorf("with another %s it is still known: %v, %v", what, got, err)
 		}
 	}
 }
 
-func sessionOf(f *journal.File) string {
-	if f == nil {
+func sessionOf(files []*journal.File) string {
+	if len(files) == 0 {
 		return ""
 	}
-	return f.Session
+	return files[0].Session
 }
 
 func TestOneOwnerManyReaders(t *testing.T) {

@@ -1,0 +1,99 @@
+package ingest
+
+import (
+	"errors"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+// isIdentical recognises a file that an earlier session has stored and verified,
+// and makes sure that the store still holds it under lock. A recorder that is
+// not known by its serial number gets every byte compared: two cards may hold
+// files that agree in name, size, time and both ends.
+func (c *copier) isIdentical(f *journal.File) (bool, error) {
+	candidates, err := c.journal.KnownFiles(c.ctx, c.record.Recorder, f.Entry.Path, f.Entry.Size, f.Entry.ModTime)
+	if err != nil || len(candidates) == 0 {
+		return false, err
+	}
+	same, note, err := c.compare(f.Entry)
+	if err != nil {
+		return false, err
+	}
+	for _, known := range candidates {
+		if !same(known) {
+			continue
+		}
+		there, err := c.stillStored(known)
+		if err != nil {
+			return false, err
+		}
+		if there == nil {
+			continue
+		}
+		f.State, f.SHA256, f.Fingerprint, f.Object = journal.Identical, known.SHA256, known.Fingerprint, *there
+		f.StoredAt, f.VerifiedAt, f.Verification = known.StoredAt, known.VerifiedAt, known.Verification
+		f.Origin, f.Entry.Note = known.Session, note
+		p := c.options.Progress
+		p.Read.Add(f.Entry.Size)
+		p.Verified.Add(f.Entry.Size)
+		p.Done.Add(1)
+		return true, c.journal.SaveFile(c.ctx, f)
+	}
+	return false, nil
+}
+
+// compare reads of a file what its identity is judged by, once for all
+// candidates.
+func (c *copier) compare(e device.Entry) (same func(*journal.File) bool, note string, err error) {
+	if c.cfg.IdenticalFull || c.record.Recorder == "" {
+		sum, err := c.sumOfAll(e)
+		return func(known *journal.File) bool { return known.SHA256 == sum },
+			"the SHA-256 of the whole file is that of the stored one", err
+	}
+	print, err := fingerprintOf(c.ctx, c.recorder, e, &c.session.read)
+	return func(known *journal.File) bool { return known.Fingerprint == print },
+		"size, time and the SHA-256 of the first and last MiB are those of the stored file", asReadError(err)
+}
+
+// stillStored asks the store; nil where the object is gone, other or released.
+func (c *copier) stillStored(known *journal.File) (*storage.Object, error) {
+	var there storage.Object
+	err := c.withStore(c.ctx, func() (err error) {
+		there, err = c.vault.Stat(c.ctx, known.Object.Key, known.Object.VersionID)
+		return err
+	})
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if there.Size != known.Entry.Size || there.Checksum != known.Object.Checksum || !there.RetainUntil.After(c.journal.Now()) {
+		return nil, nil
+	}
+	return &there, nil
+}
+
+func (c *copier) sumOfAll(e device.Entry) (string, error) {
+	r, err := startReading(c.ctx, c.recorder, e, &c.session.read)
+	if err != nil {
+		return "", asReadError(err)
+	}
+	buf, err := c.buffer()
+	if err != nil {
+		return "", errors.Join(err, r.file.Close())
+	}
+	defer c.giveBack(buf)
+	for err == nil && r.offset < e.Size {
+		_, _, err = r.fill(c.ctx, buf)
+	}
+	if err == nil {
+		err = r.ended()
+	}
+	if err = errors.Join(err, r.file.Close()); err != nil {
+		return "", asReadError(err)
+	}
+	return hexSum(r.sum), nil
+}
