@@ -23,7 +23,7 @@ const selfTestLock = 5 * time.Second
 // Nothing may be ingested before it has passed. Remarks are what could not be
 // tried, for a person to read.
 func (v *Vault) SelfTest(ctx context.Context) (remarks []string, err error) {
-	t := selfTest{v: v, key: SelfTestPrefix + rand.Text(), until: ceilSecond(v.now().Add(selfTestLock))}
+	t := selfTest{v: v, key: SelfTestPrefix + rand.Text(), until: ceilSecond(v.storeNow().Add(selfTestLock))}
 	if err := t.run(ctx); err != nil {
 		return t.remarks, fmt.Errorf("lock self-test on bucket %s: %w", v.cfg.Bucket, err)
 	}
@@ -172,7 +172,7 @@ func (t *selfTest) holdOutlivesTheLock(ctx context.Context) error {
 	if !t.held {
 		return nil
 	}
-	wait := time.NewTimer(time.Until(t.until.Add(-max(0, t.v.StoreAhead())).Add(time.Second)))
+	wait := time.NewTimer(t.until.Sub(t.v.storeNow()) + time.Second)
 	defer wait.Stop()
 	select {
 	case <-wait.C:

@@ -178,12 +178,15 @@ func (v *Vault) StoreAhead() time.Duration { return time.Duration(v.storeAhead.L
 // now is the latest of what the station and the store take for the time:
 // whichever clock is slow, a lock that counts from it is never short.
 func (v *Vault) now() time.Time {
-	station, store := v.cfg.Now(), time.Now().Add(v.StoreAhead())
+	station, store := v.cfg.Now(), v.storeNow()
 	if store.After(station) {
 		return store
 	}
 	return station
 }
+
+// storeNow is the time by the store's clock, which ends its locks.
+func (v *Vault) storeNow() time.Time { return time.Now().Add(v.StoreAhead()) }
 
 // RetainUntil is the date that an object stored at this moment must be locked
 // to, by the policy and never below the floor.
