@@ -72,7 +72,7 @@ func (k *checker) failAs(cause error, key, format string, args ...any) {
 // texts checks what holds for every setting of a kind, so that a Config made in
 // code cannot hold what a file could not.
 func (k *checker) texts() {
-	for s := range settings(reflect.ValueOf(k.cfg).Elem(), "") {
+	for s := range settings(reflect.ValueOf(k.cfg).Elem()) {
 		if s.field.Kind() != reflect.String {
 			continue
 		}

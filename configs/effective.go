@@ -18,7 +18,7 @@ type Setting struct {
 // a Config and so not of this list.
 func (c *Config) Effective() []Setting {
 	var all []Setting
-	for s := range settings(reflect.ValueOf(c).Elem(), "") {
+	for s := range settings(reflect.ValueOf(c).Elem()) {
 		value := fmt.Sprint(s.field.Interface())
 		if s.field.Kind() == reflect.Slice {
 			if s.field.Len() > 0 {

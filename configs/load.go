@@ -128,7 +128,7 @@ func readSettings(path string) (data []byte, file string, err error) {
 // with our prefix that do not: a slip in a unit file must not go unnoticed.
 func (l *loader) readEnvironment(environ []string) {
 	lists, keyOf, names := []string{}, map[string]string{}, []string{}
-	for s := range settings(reflect.ValueOf(new(Config)).Elem(), "") {
+	for s := range settings(reflect.ValueOf(new(Config)).Elem()) {
 		name := envName(s.key)
 		if s.field.Kind() == reflect.Slice {
 			lists = append(lists, name)
@@ -167,7 +167,7 @@ func envName(key string) string {
 // checkOverrides refuses keys that no single value has.
 func (l *loader) checkOverrides() {
 	var keys []string
-	for s := range settings(reflect.ValueOf(new(Config)).Elem(), "") {
+	for s := range settings(reflect.ValueOf(new(Config)).Elem()) {
 		if s.field.Kind() != reflect.Slice {
 			keys = append(keys, s.key)
 		} else if _, set := l.overrides[s.key]; set {
@@ -197,7 +197,7 @@ func (l *loader) merge(defaults, file *document) *Config {
 	// neither the file nor the defaults.
 	documented := viper.New()
 	must(documented.MergeConfigMap(defaults.tree))
-	keys := slices.Collect(settings(reflect.ValueOf(cfg).Elem(), ""))
+	keys := slices.Collect(settings(reflect.ValueOf(cfg).Elem()))
 	for _, s := range keys {
 		if !documented.IsSet(s.key) {
 			panic("configs: ingestd.yaml does not document " + s.key)
@@ -252,7 +252,7 @@ func (l *loader) setList(cfg *Config, list setting, entries []any) {
 	list.field.Set(reflect.MakeSlice(list.field.Type(), len(entries), len(entries)))
 	for i, e := range entries {
 		values := e.(map[string]any)
-		for s := range settings(list.field.Index(i), "") {
+		for s := range settings(list.field.Index(i)) {
 			if value, set := values[s.key]; set {
 				s.key = join(entry(list.key, i), s.key)
 				l.set(cfg, s, value)

@@ -131,8 +131,8 @@ type setting struct {
 // settings goes through all single values below a section, in the order of the
 // struct, the entries of lists included: sources[0].path. A list also appears
 // itself, before its entries.
-func settings(section reflect.Value, prefix string) iter.Seq[setting] {
-	return func(yield func(setting) bool) { walk(section, prefix, yield) }
+func settings(section reflect.Value) iter.Seq[setting] {
+	return func(yield func(setting) bool) { walk(section, "", yield) }
 }
 
 func walk(section reflect.Value, prefix string, yield func(setting) bool) bool {

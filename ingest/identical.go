@@ -52,8 +52,8 @@ func (c *copier) compare(e device.Entry) (same func(*journal.File) bool, note st
 		return func(known *journal.File) bool { return known.SHA256 == sum },
 			"the SHA-256 of the whole file is that of the stored one", err
 	}
-	print, err := fingerprintOf(c.ctx, c.recorder, e, &c.session.read)
-	return func(known *journal.File) bool { return known.Fingerprint == print },
+	ends, err := fingerprintOf(c.ctx, c.recorder, e, &c.session.read)
+	return func(known *journal.File) bool { return known.Fingerprint == ends },
 		"size, time and the SHA-256 of the first and last MiB are those of the stored file", asReadError(err)
 }
 

@@ -236,10 +236,10 @@ func totals(files []*journal.File) (t manifest.Totals) {
 		}
 		t.Files++
 		t.Bytes += f.Entry.Size
-		switch {
-		case f.State == journal.Verified:
+		switch f.State {
+		case journal.Verified:
 			t.Stored++
-		case f.State == journal.Identical:
+		case journal.Identical:
 			t.Identical++
 		default:
 			t.NotStored++

@@ -153,19 +153,19 @@ func (c clip) writeFrames(w io.Writer, offset int64, t *track) (end int64, err e
 		second  = int64(math.MinInt64)
 		changed []int
 	)
-	still.print(captionRow, textColumn, c.caption)
+	still.print(captionRow, c.caption)
 	for i := range c.frames {
 		at := c.startedAt.Add(time.Duration(i) * frameLength)
 		// IDR frames are spread evenly; the first frame always is one.
 		isIDR := i == 0 || i*idrs/c.frames != (i-1)*idrs/c.frames
 		if isIDR {
 			shown.expose(still, c.noise)
-			shown.print(captionRow, textColumn, c.caption)
+			shown.print(captionRow, c.caption)
 		}
 		changed = changed[:0]
 		if isIDR || at.Unix() != second {
 			second = at.Unix()
-			changed = shown.print(clockRow, textColumn, at.Format(clockLayout))
+			changed = shown.print(clockRow, at.Format(clockLayout))
 		}
 		var sample []byte
 		if isIDR {

@@ -214,7 +214,7 @@ func TestBurntInClock(t *testing.T) {
 	for i := 0; len(shown) > 0; i++ {
 		at := card.clock(card.Start).Add(time.Duration(i) * frameLength)
 		var p picture
-		p.print(clockRow, textColumn, at.Format(clockLayout))
+		p.print(clockRow, at.Format(clockLayout))
 		img := p.ycbcr()
 		for y := clock.Min.Y; y < clock.Max.Y; y++ {
 			row := img.Y[img.YOffset(clock.Min.X, y):][:clock.Dx()]

@@ -92,7 +92,7 @@ func (p *picture) expose(scene *picture, noise *rand.ChaCha8) {
 	)
 	var grain macroblock
 	for i := range p {
-		noise.Read(grain[:]) // never fails
+		_, _ = noise.Read(grain[:]) // never fails
 		from, to := &scene[i], &p[i]
 		// Eight samples at a time: none carries into its neighbour, since
 		// scenes stay below white.
@@ -109,11 +109,11 @@ func (p *picture) expose(scene *picture, noise *rand.ChaCha8) {
 
 // print burns a line of text into one row of macroblocks, white on black as
 // recorders do, and returns the macroblocks that changed.
-func (p *picture) print(row, column int, text string) (changed []int) {
+func (p *picture) print(row int, text string) (changed []int) {
 	const scale = 2
 	wide := (len(text)*glyphAdvance*scale + 15) / 16
-	for i := range min(wide, macroblocksWide-column) {
-		index := row*macroblocksWide + column + i
+	for i := range min(wide, macroblocksWide-textColumn) {
+		index := row*macroblocksWide + textColumn + i
 		before := p[index]
 		mb := &p[index]
 		for o := range 256 {

@@ -123,8 +123,8 @@ func (c Card) writeRest(w *cardWriter) error {
 func (c Card) photo() ([]byte, error) {
 	var p picture
 	p.expose(scene(rand.New(c.random("photo"))), c.random("photo noise"))
-	p.print(clockRow, textColumn, c.clock(c.Start).Format(clockLayout))
-	p.print(captionRow, textColumn, c.Recorder+" "+c.Officer)
+	p.print(clockRow, c.clock(c.Start).Format(clockLayout))
+	p.print(captionRow, c.Recorder+" "+c.Officer)
 	var out bytes.Buffer
 	if err := jpeg.Encode(&out, p.ycbcr(), &jpeg.Options{Quality: 60}); err != nil {
 		return nil, err

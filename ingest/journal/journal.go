@@ -179,7 +179,7 @@ func (j *Journal) Now() time.Time {
 
 // ClockFellBack is how far the system clock is behind the latest time that the
 // journal has seen; zero where it is not.
-func (j *Journal) ClockFellBack() time.Duration { return max(0, j.Now().Sub(time.Now())) }
+func (j *Journal) ClockFellBack() time.Duration { return max(0, time.Until(j.Now())) }
 
 func (j *Journal) readLastSeen() error {
 	var text string

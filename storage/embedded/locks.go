@@ -136,7 +136,10 @@ func (g *guard) retainedUntil(ctx context.Context, bucket, key, version string) 
 		return time.Time{}, err
 	}
 	var lock types.ObjectLockRetention
-	if err := json.Unmarshal(raw, &lock); err != nil || lock.RetainUntilDate == nil {
+	if err := json.Unmarshal(raw, &lock); err != nil {
+		return time.Time{}, fmt.Errorf("the lock of %s can't be read: %w", key, err)
+	}
+	if lock.RetainUntilDate == nil {
 		return time.Time{}, nil
 	}
 	return *lock.RetainUntilDate, nil
