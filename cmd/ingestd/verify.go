@@ -59,18 +59,14 @@ func (a *app) verify(ctx context.Context, ids []string) (err error) {
 		a.printVerification(result)
 	}
 	if err == nil && len(result.Findings) > 0 {
-		err = exitError{exitFindings, fmt.Errorf("%d findings", len(result.Findings))}
+		err = exitError{exitFindings, fmt.Errorf("verification found %d things that are not as they must be", len(result.Findings))}
 	}
 	return err
 }
 
 func (a *app) printVerification(r ingest.Verification) {
-	if len(r.Findings) > 0 {
-		var rows [][]any
-		for _, f := range r.Findings {
-			rows = append(rows, []any{f.Problem, f.Key, f.Detail})
-		}
-		printTable(a.out, []string{"FINDING", "OBJECT", "DETAIL"}, rows)
+	for _, f := range r.Findings {
+		fmt.Fprintf(a.out, "%-9s %s\n          %s\n", f.Problem, shown(f.Key), tame(f.Detail))
 	}
 	fmt.Fprintf(a.out, "%d sessions, %d objects, %s read back, %d findings", r.Sessions, r.Objects, size(r.Bytes), len(r.Findings))
 	if r.Open > 0 {

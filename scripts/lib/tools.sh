@@ -35,7 +35,7 @@ need_go() {
 	fi
 	say "building $name ($what), once"
 	mkdir -p "$TOOLS"
-	GOBIN=$TOOLS GOFLAGS= CGO_ENABLED=0 go install "$what"
+	GOBIN=$TOOLS CGO_ENABLED=0 go install "$what"
 	printf '%s' "$what" >"$TOOLS/$name.version"
 }
 
