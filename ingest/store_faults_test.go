@@ -34,7 +34,7 @@ func (w *world) through(l *line) {
 	transport := w.store.Transport
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", w.server.Endpoint(), r.In.Host
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "embedded.invalid:80", r.In.Host
 		},
 		Transport:      transport,
 		ModifyResponse: func(r *http.Response) error { return l.answer(r) },
@@ -190,7 +190,7 @@ func TestAStoreThatStaysAwayLeavesTheSessionOpen(t *testing.T) {
 	if err != nil || s.State != journal.StateOpen || s.Reason == "" {
 		t.Errorf("session is %s, reason %q, %v", s.State, s.Reason, err)
 	}
-	w.server.restore(w)
+	w.mend()
 	again := w.mustDock(card, ingest.Options{Recorder: "R1"})
 	if !again.Safe || again.Session.ID != r.Session.ID || again.BytesRead >= 6*partSize {
 		t.Errorf("%s, session %s after %s, %d bytes read", again.State, again.Session.ID, r.Session.ID, again.BytesRead)
@@ -242,9 +242,9 @@ func TestAStoreThatDoesNotLock(t *testing.T) {
 	}
 }
 
-// restore gives a world the good line back.
-func (s server) restore(w *world) {
-	good := s.Config()
+// mend gives the world its good line back.
+func (w *world) mend() {
+	good := w.server.Config()
 	w.store.Endpoint, w.store.Transport = good.Endpoint, good.Transport
 	w.restart()
 }
@@ -271,7 +271,7 @@ func TestSealingGoesOnWithoutTheRecorder(t *testing.T) {
 		if err == nil || r.Safe {
 			t.Fatalf("%s without its %s, safe %v", r.State, cut, r.Safe)
 		}
-		w.server.restore(w)
+		w.mend()
 		if err := w.station.Prepare(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/storetest"
 )
 
 const partSize = 5 << 20 // the least that S3 allows
@@ -30,7 +31,7 @@ const partSize = 5 << 20 // the least that S3 allows
 // world is a station with a real store, which a test can restart and question.
 type world struct {
 	t       *testing.T
-	server  server
+	server  *storetest.Server
 	store   storage.Config
 	cfg     ingest.Config
 	dir     string // of the journal
@@ -44,7 +45,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, server: startStore(t), dir: t.TempDir()}
+	w := &world{t: t, server: storetest.Embedded(t), dir: t.TempDir()}
 	w.store = w.server.Config()
 	w.cfg = ingest.Config{
 		ID: "TEST-01", Name: "测试站", Location: time.FixedZone("CST", 8*3600), Software: "ingestd test",

@@ -26,12 +26,18 @@ func RetainUntil(start time.Time, months int, loc *time.Location) time.Time {
 	exact := local.AddDate(0, months, 0)
 	y, m, d := exact.Date()
 	endOfDay := time.Date(y, m, d+1, 0, 0, 0, 0, loc)
-	// Where a zone skips midnight, time.Date may answer with the evening
-	// before; the exact anniversary is then the later of the two.
-	if endOfDay.Before(exact) {
-		return ceilSecond(exact)
+	// Where a zone's clocks skip midnight, or a whole day, time.Date may answer
+	// with a time that is still on that day.
+	for !endOfDay.After(exact) || sameDay(endOfDay, exact) {
+		endOfDay = endOfDay.Add(time.Hour)
 	}
-	return endOfDay
+	return ceilSecond(endOfDay)
+}
+
+func sameDay(a, b time.Time) bool {
+	y1, m1, d1 := a.Date()
+	y2, m2, d2 := b.Date()
+	return y1 == y2 && m1 == m2 && d1 == d2
 }
 
 // ceilSecond rounds up: S3 keeps whole seconds, and cutting a fraction off

@@ -20,8 +20,9 @@ var (
 	// ErrUnavailable: the store did not answer, or answered that it can't now.
 	// Trying again later may help; the bytes are not stored.
 	ErrUnavailable = errors.New("the store is not available")
-	// ErrNoLock: the bucket can't protect footage. Nothing may be ingested.
-	ErrNoLock = errors.New("the bucket has no Object Lock")
+	// ErrNoLock: the bucket, or the store, does not protect footage. Nothing may
+	// be ingested.
+	ErrNoLock = errors.New("footage would not be locked there")
 	// ErrDenied: the store knows us but does not let us, or does not know us.
 	ErrDenied = errors.New("the store refused the credentials")
 	// ErrTaken: the key holds something else than what was to be stored.
@@ -153,7 +154,7 @@ func (v *Vault) ensureBucket(ctx context.Context) error {
 		return fmt.Errorf("read the lock setting of bucket %s: %w", b, classify(err))
 	}
 	if err != nil || lock != "Enabled" {
-		return fmt.Errorf("bucket %s: %w, so anyone with its keys could delete footage; it can only be had at creation: make a new bucket with it (mc mb --with-lock, aws s3api create-bucket --object-lock-enabled-for-bucket) and set storage.bucket to that", b, ErrNoLock)
+		return fmt.Errorf("bucket %s has no Object Lock, so anyone with its keys could delete footage: %w; a lock can only be had at creation: make a new bucket with it (mc mb --with-lock, aws s3api create-bucket --object-lock-enabled-for-bucket) and set storage.bucket to that", b, ErrNoLock)
 	}
 	versioning, err := v.client.GetBucketVersioning(ctx, b)
 	if err != nil {
@@ -209,7 +210,8 @@ func classify(err error) error {
 	resp := answer(err)
 	var kind error
 	switch resp.Code {
-	case minio.AccessDenied, minio.InvalidAccessKeyID, minio.SignatureDoesNotMatch, "ExpiredToken", "AuthorizationHeaderMalformed":
+	case minio.AccessDenied, minio.InvalidAccessKeyID, minio.SignatureDoesNotMatch, "ExpiredToken", "AuthorizationHeaderMalformed",
+		"XAdminUserNotFound": // versitygw, of an unknown access key
 		kind = ErrDenied
 	case minio.NoSuchKey, minio.NoSuchUpload, minio.NoSuchVersion, minio.NoSuchBucket:
 		kind = ErrNotFound

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/bodyworn/ingestd/device/simulator"
+	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/storetest"
+)
+
+// s3Place is a place whose footage goes to a real external server.
+func s3Place(t *testing.T, c storage.Config) *place {
+	t.Helper()
+	p := newPlace(t, fmt.Sprintf(`
+station: {id: TEST-01}
+state_dir: state
+storage:
+  kind: s3
+  bucket: %s
+  part_size: 5MiB
+  buffer_memory: 32MiB
+  s3: {endpoint: "%s", tls: %v, ca_file: "%s", credentials_file: keys}
+`, c.Bucket, c.Endpoint, c.TLS, c.CAFile))
+	p.write("keys", fmt.Sprintf("access_key: %s\nsecret_key: %s\n", c.AccessKey, c.SecretKey))
+	p.write("card/a.mp4", strings.Repeat("footage ", 2<<20)) // 16 MiB, in parts
+	p.write("card/b.mp4", "footage")
+	return p
+}
+
+func TestExternalServerByConfigurationOnly(t *testing.T) {
+	t.Parallel()
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("tls=%v", secure), func(t *testing.T) {
+			t.Parallel()
+			p := s3Place(t, storetest.MinIO(t, secure).Config())
+			if r := p.ingest(0, "card", "--recorder", "R1"); !r.Safe || r.Stored != 2 {
+				t.Errorf("%s, %d stored", r.State, r.Stored)
+			}
+			if r := p.ingest(0, "card", "--recorder", "R1"); !r.Safe || r.Identical != 2 {
+				t.Errorf("again: %s, %d identical", r.State, r.Identical)
+			}
+			if found := p.verify(0, "--all"); len(found) != 0 {
+				t.Errorf("found %v", found)
+			}
+		})
+	}
+}
+
+func TestServersThatAreRefused(t *testing.T) {
+	t.Parallel()
+	server := storetest.MinIO(t, false)
+	unlocked := server.Config()
+	if err := server.Client().MakeBucket(t.Context(), unlocked.Bucket, minio.MakeBucketOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wrong := server.Config()
+	wrong.SecretKey = "wrong"
+	down := server.Config()
+	down.Endpoint = "127.0.0.1:1"
+	for name, c := range map[string]struct {
+		config storage.Config
+		says   string
+	}{
+		"bucket without lock": {unlocked, "mc mb --with-lock"},
+		"wrong credentials":   {wrong, "refused the credentials"},
+		"down":                {down, "not available"},
+	} {
+		p := s3Place(t, c.config)
+		for _, args := range [][]string{{"ingest", "card"}, {"run", "--check-only"}, {"verify", "--all"}} {
+			out, errs, code := p.run(args...)
+			if code != exitFailed || !strings.Contains(errs, c.says) || strings.Contains(out, "可以取下") {
+				t.Errorf("%s: %v: exit %d, want %d, with %q in\n%s%s", name, args, code, exitFailed, c.says, out, errs)
+			}
+		}
+	}
+	open := s3Place(t, server.Config())
+	if err := os.Chmod(open.path("keys"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := open.run("ingest", "card"); code != exitConfig || !strings.Contains(errs, "keys") {
+		t.Errorf("a credentials file that all may read: exit %d\n%s", code, errs)
+	}
+}
+
+// Large in size and in number, by the real program whose memory is measured. The
+// store is a process of its own, so that only the station's own memory counts.
+func TestLargeCardsInLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("5 GiB and 20,000 files take a minute or two")
+	}
+	server := storetest.MinIO(t, false)
+	for name, c := range map[string]struct {
+		make  func(dir string) error
+		files int
+		bytes int64
+	}{
+		"5 GiB sparse file": {func(dir string) error { return simulator.Sparse(dir+"/big.mp4", 5<<30) }, 1, 5 << 30},
+		"20,000 files":      {func(dir string) error { return simulator.Many(dir+"/many", 20_000, 1000) }, 20_000, 20_000_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := s3Place(t, server.Config())
+			p.write("large/.keep", "")
+			if err := os.Remove(p.path("large/.keep")); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.make(p.path("large")); err != nil {
+				t.Fatal(err)
+			}
+			cmd := p.command("ingest", "large", "--recorder", "R1", "-q")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
+			t.Logf("%d MiB at most", rss)
+			if limit := int64(200); rss > limit {
+				t.Errorf("it took %d MiB of memory, more than %d", rss, limit)
+			}
+			if r := p.ingest(0, "large", "--recorder", "R1"); r.Identical != c.files || r.Bytes != c.bytes {
+				t.Errorf("%d of %d files are known, %d of %d bytes", r.Identical, c.files, r.Bytes, c.bytes)
+			}
+		})
+	}
+}
