@@ -89,8 +89,8 @@ type Entry struct {
 // Fact is something told of a recorder together with who told it. The zero
 // value is the honest answer "unknown".
 type Fact struct {
-	Value  string `json:"value"`
 	Source string `json:"source"`
+	Value  string `json:"value"`
 }
 
 // Known reports whether there is a value at all.
@@ -109,16 +109,16 @@ func (f Fact) MarshalJSON() ([]byte, error) {
 // Identity says which recorder this is and whose, as far as it is known. Ids
 // only: names of people are left on the card.
 type Identity struct {
-	// Serial is the recorder's own number (DevNo, USB serial).
-	Serial Fact `json:"serial"`
-	// Officer is the id, 警号 or 执法证号, never a name.
-	Officer Fact `json:"officer"`
-	// Model as the maker calls it.
-	Model Fact `json:"model"`
 	// Driver is how it was reached: folder, mass-storage, ptp.
 	Driver string `json:"driver"`
+	// Model as the maker calls it.
+	Model Fact `json:"model"`
+	// Officer is the id, 警号 or 执法证号, never a name.
+	Officer Fact `json:"officer"`
 	// Place is where it was found: a slot's port path, a mount point.
 	Place string `json:"place"`
+	// Serial is the recorder's own number (DevNo, USB serial).
+	Serial Fact `json:"serial"`
 }
 
 // ClockKind says how much is known of a recorder's clock.
@@ -135,13 +135,13 @@ const (
 // (第十条: 对系统时间进行校准). The offset is recorder minus station, + is fast.
 type ClockReading struct {
 	Kind ClockKind `json:"kind"`
-	// Offset and Uncertainty are nil unless Kind is measured or bounded.
-	Offset      *time.Duration `json:"offset_ns,omitempty"`
-	Uncertainty *time.Duration `json:"uncertainty_ns,omitempty"`
 	// Method says how, or why not, in words for a report.
 	Method string `json:"method"`
+	// Offset and Uncertainty are nil unless Kind is measured or bounded.
+	Offset *time.Duration `json:"offset_ns,omitempty"`
 	// StationTime is the station's clock at the reading.
-	StationTime time.Time `json:"station_time"`
+	StationTime time.Time      `json:"station_time"`
+	Uncertainty *time.Duration `json:"uncertainty_ns,omitempty"`
 }
 
 // Health is the recorder's condition. Nil is unknown.

@@ -25,12 +25,12 @@ func TestConformanceEdges(t *testing.T) {
 			t.Parallel()
 			server := start(t)
 			for what, check := range map[string]func(*testing.T, *storetest.Server){
-				"StationsMakeOneBucketTogether":  stationsMakeOneBucketTogether,
-				"OneOfManyContentsWins":          oneOfManyContentsWins,
-				"ComplianceIsNeverGovernance":    complianceIsNeverGovernance,
-				"AnOverwriteIsASecondVersion":    anOverwriteIsASecondVersion,
-				"AHoldBlocksDeletionUnderALock":  aHoldBlocksDeletionUnderALock,
-				"ALockCannotBeTakenOff":          aLockCannotBeTakenOff,
+				"StationsMakeOneBucketTogether": stationsMakeOneBucketTogether,
+				"OneOfManyContentsWins":         oneOfManyContentsWins,
+				"ComplianceIsNeverGovernance":   complianceIsNeverGovernance,
+				"AnOverwriteIsASecondVersion":   anOverwriteIsASecondVersion,
+				"AHoldBlocksDeletionUnderALock": aHoldBlocksDeletionUnderALock,
+				"ALockCannotBeTakenOff":         aLockCannotBeTakenOff,
 			} {
 				t.Run(what, func(t *testing.T) {
 					t.Parallel()

@@ -181,7 +181,7 @@ func TestServersThatCannotBeReached(t *testing.T) {
 		t.Errorf("an unknown authority gives %v", err)
 	}
 	cfg = server.Config()
-	server.Stop()
+	server.Kill()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := storage.Open(ctx, cfg); !errors.Is(err, storage.ErrUnavailable) {

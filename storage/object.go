@@ -141,23 +141,34 @@ func (v *Vault) Fetch(ctx context.Context, key, version string) (io.ReadCloser, 
 	return body, nil
 }
 
-// Extend lengthens the lock of one version; it can't be shortened again.
+// Extend lengthens the lock of one version; it can't be shortened again. The
+// floor was kept when the version was made, so any later date is lawful: one
+// that was reckoned before midnight must not fail after it.
 func (v *Vault) Extend(ctx context.Context, key, version string, until time.Time) error {
-	if now := v.now(); BelowFloor(until, now, v.cfg.Location) {
+	until = ceilSecond(until)
+	o, err := v.Stat(ctx, key, version)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.RetainUntil.IsZero() && BelowFloor(until, v.now(), v.cfg.Location):
 		return fmt.Errorf("lock %s until %s: below six calendar months (第十一条)", key, until.Format(time.RFC3339))
+	case until.Before(o.RetainUntil):
+		return fmt.Errorf("lock %s until %s: that is shorter than its lock until %s", key, until.Format(time.RFC3339), lockWords(o.RetainUntil))
+	case until.Equal(o.RetainUntil):
+		return nil
 	}
 	mode := minio.Compliance
-	err := v.client.PutObjectRetention(ctx, v.cfg.Bucket, key, minio.PutObjectRetentionOptions{
+	err = v.client.PutObjectRetention(ctx, v.cfg.Bucket, key, minio.PutObjectRetentionOptions{
 		Mode: &mode, RetainUntilDate: &until, VersionID: version,
 	})
 	if err != nil {
 		return fmt.Errorf("lock %s until %s: %w", key, until.Format(time.RFC3339), classify(err))
 	}
-	o, err := v.Stat(ctx, key, version)
-	if err != nil {
+	if o, err = v.Stat(ctx, key, version); err != nil {
 		return err
 	}
-	if o.RetainUntil.Before(until.Truncate(time.Second)) {
+	if o.RetainUntil.Before(until) {
 		return fmt.Errorf("lock %s until %s: the store shows %s: %w", key, until.Format(time.RFC3339), lockWords(o.RetainUntil), ErrNoLock)
 	}
 	return nil

@@ -24,7 +24,13 @@ func RetainUntil(start time.Time, months int, loc *time.Location) time.Time {
 	months = max(months, FloorMonths)
 	local := start.In(loc)
 	exact := local.AddDate(0, months, 0)
-	y, m, d := exact.Date()
+	// The day is counted at noon: where the clocks skip the very hour of the
+	// anniversary, AddDate may answer with the evening before.
+	y, m, d := local.Date()
+	if noon := time.Date(y, m+time.Month(months), d, 12, 0, 0, 0, loc); noon.After(exact) && !sameDay(noon, exact) {
+		exact = noon
+	}
+	y, m, d = exact.Date()
 	endOfDay := time.Date(y, m, d+1, 0, 0, 0, 0, loc)
 	// Where a zone's clocks skip midnight, or a whole day, time.Date may answer
 	// with a time that is still on that day.

@@ -45,6 +45,10 @@ func TestRetentionIsCalendarMonths(t *testing.T) {
 		{"Europe/Berlin", "2026-09-28T12:00:00", 6, "2027-03-29T00:00:00"}, // clocks change that night
 		// In this zone 4 November 2018 began at 01:00.
 		{"America/Sao_Paulo", "2018-05-03T22:00:00", 6, "2018-11-04T01:00:00"},
+		// Their anniversary is in the hour that was left out, or after it.
+		{"America/Sao_Paulo", "2018-05-04T00:00:00", 6, "2018-11-05T00:00:00"},
+		{"America/Sao_Paulo", "2018-05-04T00:30:00", 6, "2018-11-05T00:00:00"},
+		{"America/Sao_Paulo", "2018-05-04T12:00:00", 6, "2018-11-05T00:00:00"},
 	} {
 		loc := zone(t, c.zone)
 		start, err1 := time.ParseInLocation("2006-01-02T15:04:05", c.start, loc)

@@ -135,8 +135,14 @@ func (c Config) transport() (*http.Transport, error) {
 func (v *Vault) ensureBucket(ctx context.Context) error {
 	b := v.cfg.Bucket
 	exists, err := v.client.BucketExists(ctx, b)
+	// First, for a store whose clock is elsewhere refuses every signature, and
+	// that looks as if the credentials were wrong.
+	if ahead := v.StoreAhead(); ahead.Abs() > maxSkew {
+		return fmt.Errorf("bucket %s: the store's clock is %s the station's: set both by NTP, a lock date counts on it: %w",
+			b, offsetWords(ahead), ErrUnavailable)
+	}
 	if err != nil {
-		return fmt.Errorf("open bucket %s at %s: %w", b, v.cfg.Endpoint, classify(err))
+		return fmt.Errorf("open bucket %s at %s: %w%s", b, v.cfg.Endpoint, classify(err), trustHint(err))
 	}
 	if !exists {
 		err := v.client.MakeBucket(ctx, b, minio.MakeBucketOptions{Region: v.cfg.Region, ObjectLocking: true})
@@ -144,10 +150,6 @@ func (v *Vault) ensureBucket(ctx context.Context) error {
 		if code := answer(err).Code; err != nil && code != minio.BucketAlreadyOwnedByYou {
 			return fmt.Errorf("make bucket %s at %s: %w", b, v.cfg.Endpoint, classify(err))
 		}
-	}
-	if ahead := v.StoreAhead(); ahead.Abs() > maxSkew {
-		return fmt.Errorf("bucket %s: the store's clock is %s the station's: set both by NTP, a lock date counts on it: %w",
-			b, offsetWords(ahead), ErrUnavailable)
 	}
 	lock, _, _, _, err := v.client.GetObjectLockConfig(ctx, b)
 	if err != nil && answer(err).StatusCode != http.StatusNotFound {
@@ -164,6 +166,14 @@ func (v *Vault) ensureBucket(ctx context.Context) error {
 		return fmt.Errorf("bucket %s: versioning is %q, it must be Enabled: %w", b, versioning.Status, ErrNoLock)
 	}
 	return nil
+}
+
+// trustHint says what to do about a certificate that this machine can't check.
+func trustHint(err error) string {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
+		return ""
+	}
+	return "; if the store has a certificate authority of its own, set storage.s3.ca_file to its PEM file"
 }
 
 // Bucket is the name of the bucket that is the vault.
@@ -215,6 +225,8 @@ func classify(err error) error {
 		kind = ErrDenied
 	case minio.NoSuchKey, minio.NoSuchUpload, minio.NoSuchVersion, minio.NoSuchBucket:
 		kind = ErrNotFound
+	case "ConditionalRequestConflict", "OperationAborted": // AWS: another writer at this moment
+		kind = ErrUnavailable
 	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidDigest":
 		kind = ErrCorrupt
 	case "":

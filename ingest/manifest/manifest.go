@@ -35,46 +35,48 @@ const (
 	FootageDir   = "footage/"
 )
 
-// Manifest accounts for one session.
+// Manifest accounts for one session. The fields here, and of the types that it
+// is made of, stand in the order of their keys: encoding/json writes them so, and
+// the canonical form has its keys sorted.
 type Manifest struct {
+	Files    []File   `json:"files"`
+	Recorder Recorder `json:"recorder"`
 	Schema   string   `json:"schema"`
+	Session  Session  `json:"session"`
 	Software string   `json:"software"`
 	Station  Station  `json:"station"`
-	Session  Session  `json:"session"`
-	Recorder Recorder `json:"recorder"`
-	Vault    Vault    `json:"vault"`
 	Totals   Totals   `json:"totals"`
-	Files    []File   `json:"files"`
+	Vault    Vault    `json:"vault"`
 }
 
 // Station is where the footage was taken in.
 type Station struct {
-	ID       string `json:"id"`
-	Name     string `json:"name"`
-	Timezone string `json:"timezone"`
 	// ClockFellBack is how far the system clock stood behind the latest time
 	// that the station had seen, in seconds; 0: it did not.
 	ClockFellBack float64 `json:"clock_fell_back_s"`
+	ID            string  `json:"id"`
+	Name          string  `json:"name"`
 	// StoreClockAhead is the store's clock minus the station's, in seconds.
 	StoreClockAhead float64 `json:"store_clock_ahead_s"`
+	Timezone        string  `json:"timezone"`
 }
 
 // Session is the docking.
 type Session struct {
+	DockedAt     time.Time `json:"docked_at"`
 	ID           string    `json:"id"`
 	Result       string    `json:"result"` // sealed, failed
-	Slot         string    `json:"slot"`
-	DockedAt     time.Time `json:"docked_at"`
-	SealedAt     time.Time `json:"sealed_at"`
 	RetainUntil  time.Time `json:"retain_until"`
+	SealedAt     time.Time `json:"sealed_at"`
+	Slot         string    `json:"slot"`
 	Verification string    `json:"verification"` // readback, checksum
 }
 
 // Recorder is what was docked, as far as it is known.
 type Recorder struct {
-	Identity device.Identity     `json:"identity"`
 	Clock    device.ClockReading `json:"clock"`
 	Health   device.Health       `json:"health"`
+	Identity device.Identity     `json:"identity"`
 }
 
 // Vault is where the objects are.
@@ -85,43 +87,43 @@ type Vault struct {
 
 // Totals count the files; directories, links and specials are not among them.
 type Totals struct {
-	Files     int   `json:"files"`
 	Bytes     int64 `json:"bytes"`
-	Stored    int   `json:"stored"`
+	Files     int   `json:"files"`
 	Identical int   `json:"identical"`
 	NotStored int   `json:"not_stored"`
+	Stored    int   `json:"stored"`
 }
 
 // File is one path of the recorder.
 type File struct {
+	// IdenticalTo is the session that stored an identical file.
+	IdenticalTo string      `json:"identical_to,omitempty"`
+	Kind        device.Kind `json:"kind"`
+	// ModTime as found, by the recorder's clock; absent: unknown.
+	ModTime *time.Time `json:"mod_time,omitempty"`
+	Note    string     `json:"note,omitempty"`
+	// Object is where the bytes are, in this session or an earlier one.
+	Object *Object `json:"object,omitempty"`
 	// Path as on the card, with every byte that is not UTF-8 shown as U+FFFD.
 	Path string `json:"path"`
 	// PathBase64 holds the exact bytes where Path can't.
-	PathBase64 string      `json:"path_base64,omitempty"`
-	Kind       device.Kind `json:"kind"`
-	Size       int64       `json:"size"`
-	// ModTime as found, by the recorder's clock; absent: unknown.
-	ModTime *time.Time `json:"mod_time,omitempty"`
+	PathBase64 string `json:"path_base64,omitempty"`
+	Reason     string `json:"reason,omitempty"`
 	// Result: verified, identical, noted; unreadable, changed, corrupt.
 	Result string `json:"result"`
-	Reason string `json:"reason,omitempty"`
-	Note   string `json:"note,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
-	// Object is where the bytes are, in this session or an earlier one.
-	Object *Object `json:"object,omitempty"`
-	// IdenticalTo is the session that stored an identical file.
-	IdenticalTo string `json:"identical_to,omitempty"`
+	Size   int64  `json:"size"`
 }
 
 // Object is one version in the bucket.
 type Object struct {
-	Key          string           `json:"key"`
-	VersionID    string           `json:"version_id"`
 	Checksum     storage.Checksum `json:"checksum"` // computed by the store
+	Key          string           `json:"key"`
 	RetainUntil  time.Time        `json:"retain_until"`
 	StoredAt     time.Time        `json:"stored_at"`
-	VerifiedAt   time.Time        `json:"verified_at"`
 	Verification string           `json:"verification"` // readback, checksum
+	VerifiedAt   time.Time        `json:"verified_at"`
+	VersionID    string           `json:"version_id"`
 }
 
 // SetPath keeps the exact bytes of a path.
@@ -135,23 +137,11 @@ func (f *File) SetPath(raw string) {
 // Encode gives the canonical form: UTF-8, keys sorted, indented, one newline at
 // the end. The same manifest always gives the same bytes.
 func (m *Manifest) Encode() ([]byte, error) {
-	plain, err := json.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("encode manifest: %w", err)
-	}
-	// Through a tree of maps, whose keys encoding/json sorts; numbers are kept
-	// as written, or sizes above 2^53 would change.
-	tree := json.NewDecoder(bytes.NewReader(plain))
-	tree.UseNumber()
-	var v any
-	if err := tree.Decode(&v); err != nil {
-		return nil, fmt.Errorf("encode manifest: %w", err)
-	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
-	if err := enc.Encode(v); err != nil {
+	if err := enc.Encode(m); err != nil {
 		return nil, fmt.Errorf("encode manifest: %w", err)
 	}
 	return out.Bytes(), nil

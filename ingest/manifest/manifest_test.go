@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"flag"
 	"os"
 	"os/exec"
@@ -131,6 +132,19 @@ func TestEncodingIsCanonicalAndComesBack(t *testing.T) {
 	}
 	if again := encode(t, back); !bytes.Equal(body, again) {
 		t.Error("decoded and encoded again, the bytes differ")
+	}
+	var tree any // of maps, whose keys encoding/json sorts
+	numbers := json.NewDecoder(bytes.NewReader(body))
+	numbers.UseNumber()
+	if err := numbers.Decode(&tree); err != nil {
+		t.Fatal(err)
+	}
+	var sorted bytes.Buffer
+	enc := json.NewEncoder(&sorted)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	if err := enc.Encode(tree); err != nil || !bytes.Equal(sorted.Bytes(), body) {
+		t.Errorf("the keys are not sorted, %v:\n%s", err, body)
 	}
 	if !bytes.HasSuffix(body, []byte("}\n")) || bytes.Contains(body, []byte(`\u003c`)) {
 		t.Error("no newline at the end, or HTML escapes in it")

@@ -1,31 +1,57 @@
 package storetest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"context"
 	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
-	"math/big"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/bodyworn/ingestd/storage"
 )
 
-const startWithin = time.Minute
-
 // MinIO starts a real MinIO server on loopback, over http or over TLS with an
 // authority of the test's own. The binary is $BODYWORN_MINIO or the one that
 // scripts/test has built; without it the test is skipped and says so.
 func MinIO(t testing.TB, secure bool) *Server {
+	t.Helper()
+	p := &minioProcess{t: t, binary: minioBinary(t), data: t.TempDir(), certs: t.TempDir()}
+	p.config = storage.Config{AccessKey: rand.Text(), SecretKey: rand.Text(), TLS: secure}
+	s := &Server{Name: "minio", kill: p.kill}
+	if secure {
+		s.Name = "minio-tls"
+		p.config.CAFile = writeCertificates(t, p.certs)
+	}
+	t.Cleanup(p.kill)
+	// A port that was free a moment ago may be gone.
+	var err error
+	for range 3 {
+		p.config.Endpoint = freePort(t)
+		if err = p.start(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.config = p.config
+	s.start = func(t testing.TB) {
+		t.Helper()
+		if err := p.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.connect(t)
+	return s
+}
+
+func minioBinary(t testing.TB) string {
 	t.Helper()
 	binary := os.Getenv("BODYWORN_MINIO")
 	if binary == "" {
@@ -38,39 +64,83 @@ func MinIO(t testing.TB, secure bool) *Server {
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("MinIO is not there (%v): scripts/test builds it", err)
 	}
-	c := storage.Config{Endpoint: freePort(t), AccessKey: rand.Text(), SecretKey: rand.Text(), TLS: secure}
-	args := []string{"server", "--quiet", "--address", c.Endpoint, "--console-address", freePort(t)}
-	name := "minio"
-	if secure {
-		name = "minio-tls"
-		dir := t.TempDir()
-		c.CAFile = writeCertificates(t, dir)
-		args = append(args, "--certs-dir", dir)
+	return binary
+}
+
+// minioProcess is one server over its restarts.
+type minioProcess struct {
+	t      testing.TB // the test that owns it; its output goes there
+	binary string
+	config storage.Config
+	data   string
+	certs  string
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended
+}
+
+func (p *minioProcess) start() error {
+	cmd := exec.Command(p.binary, "server", "--quiet", "--address", p.config.Endpoint, "--certs-dir", p.certs, p.data)
+	// Nothing of the user's own MinIO settings, no console, no look for updates.
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + p.certs, "TMPDIR=" + os.TempDir(),
+		"MINIO_ROOT_USER=" + p.config.AccessKey, "MINIO_ROOT_PASSWORD=" + p.config.SecretKey,
+		"MINIO_BROWSER=off", "MINIO_UPDATE=off",
 	}
-	cmd := exec.Command(binary, append(args, t.TempDir())...)
-	cmd.Env = append(os.Environ(), "MINIO_ROOT_USER="+c.AccessKey, "MINIO_ROOT_PASSWORD="+c.SecretKey, "MINIO_BROWSER=off")
-	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	cmd.Stdout, cmd.Stderr = p.t.Output(), p.t.Output()
+	// A test that panics runs no cleanup.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return fmt.Errorf("start MinIO: %w", err)
 	}
-	var once sync.Once
-	stop := func() {
-		once.Do(func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait() // killed
-		})
+	exited := make(chan struct{})
+	p.cmd, p.exited = cmd, exited
+	go func() { // ends with the process, which kill ends
+		_ = cmd.Wait() // killed
+		close(exited)
+	}()
+	return p.waitReady()
+}
+
+func (p *minioProcess) waitReady() error {
+	ctx, cancel := context.WithTimeout(p.t.Context(), startWithin)
+	defer cancel()
+	transport := dial(p.t, p.config)
+	defer transport.CloseIdleConnections()
+	scheme := "http://"
+	if p.config.TLS {
+		scheme = "https://"
 	}
-	t.Cleanup(stop)
-	s := newServer(t, name, c, stop)
-	for deadline := time.Now().Add(startWithin); ; time.Sleep(50 * time.Millisecond) {
-		_, err := s.client.ListBuckets(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+p.config.Endpoint+"/minio/health/cluster", nil)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		answer, err := transport.RoundTrip(request)
 		if err == nil {
-			return s
+			_ = answer.Body.Close() // nothing in it
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = fmt.Errorf("it answers %s", answer.Status)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("MinIO does not answer: %v", err)
+		select {
+		case <-p.exited:
+			return fmt.Errorf("MinIO has ended: %s", p.cmd.ProcessState)
+		case <-ctx.Done():
+			return fmt.Errorf("MinIO is not ready after %s: %w", startWithin, err)
+		case <-tick.C:
 		}
 	}
+}
+
+func (p *minioProcess) kill() {
+	if p.exited == nil {
+		return
+	}
+	_ = p.cmd.Process.Kill() // it may be gone already
+	<-p.exited
 }
 
 func freePort(t testing.TB) string {
@@ -84,54 +154,4 @@ func freePort(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return addr
-}
-
-// writeCertificates makes an authority and a certificate for 127.0.0.1 in the
-// form that MinIO reads, and returns the authority's file.
-func writeCertificates(t testing.TB, dir string) (caFile string) {
-	t.Helper()
-	caKey, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	key, err2 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err := errors.Join(err1, err2); err != nil {
-		t.Fatal(err)
-	}
-	year := func(serial int64, name string) *x509.Certificate {
-		return &x509.Certificate{
-			SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
-		}
-	}
-	ca := year(1, "test authority")
-	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
-	leaf := year(2, "test store")
-	leaf.IPAddresses, leaf.KeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, x509.KeyUsageDigitalSignature
-	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	caDER, err1 := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
-	leafDER, err2 := x509.CreateCertificate(rand.Reader, leaf, ca, &key.PublicKey, caKey)
-	keyDER, err3 := x509.MarshalECPrivateKey(key)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		t.Fatal(err)
-	}
-	caFile = filepath.Join(dir, "authority.pem")
-	for file, block := range map[string]*pem.Block{
-		caFile:                            {Type: "CERTIFICATE", Bytes: caDER},
-		filepath.Join(dir, "public.crt"):  {Type: "CERTIFICATE", Bytes: leafDER},
-		filepath.Join(dir, "private.key"): {Type: "EC PRIVATE KEY", Bytes: keyDER},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return caFile
-}
-
-func poolOf(t testing.TB, file string) *x509.CertPool {
-	t.Helper()
-	body, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(body)
-	return pool
 }

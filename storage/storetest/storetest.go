@@ -1,15 +1,14 @@
-// Package storetest starts real S3 servers for tests: the embedded store, in a
-// process of its own, and MinIO. A stand-in would prove nothing: some answer 200
-// to a lock and delete all the same. Nothing of the product imports it.
+// Package storetest starts real S3 servers for tests: the embedded store and
+// MinIO, each in a process of its own that only this machine can reach. A
+// stand-in would prove nothing: some answer 200 to a lock and delete all the
+// same. Nothing of the product imports it.
 package storetest
 
 import (
-	"context"
 	"crypto/rand"
-	"fmt"
+	"crypto/x509"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,34 +17,22 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/bodyworn/ingestd/storage"
-	"github.com/bodyworn/ingestd/storage/embedded"
 )
 
 // Zone is the station's time zone in tests.
 var Zone = time.FixedZone("CST", 8*3600)
 
-// runAsStore makes the test binary be the process of the embedded store. Its
-// name does not begin with INGESTD_: such variables are settings.
-const runAsStore = "BODYWORN_RUN_AS_STORE"
+const startWithin = time.Minute // generous, never waited for
 
-// Main is the TestMain of a package whose tests use Embedded.
-func Main(m *testing.M) {
-	if root := os.Getenv(runAsStore); root != "" {
-		if err := embedded.Serve(context.Background(), embedded.Config{Root: root, Location: Zone, Lifeline: os.Stdin}); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// Server is a running S3 server whose root credentials a test holds.
+// Server is a running S3 server whose root credentials a test holds. Its data
+// last as long as the test, whatever happens to the process. Config and Client
+// stay good over Kill and Start.
 type Server struct {
-	Name   string
+	Name   string // "embedded", "minio" or "minio-tls"
 	config storage.Config
 	client *minio.Client
-	stop   func()
+	kill   func()
+	start  func(testing.TB)
 }
 
 // Config reaches the server with a bucket that does not exist yet.
@@ -70,23 +57,23 @@ func (s *Server) Vault(t testing.TB) (*storage.Vault, storage.Config) {
 // has stolen them, or an auditor, can do.
 func (s *Server) Client() *minio.Client { return s.client }
 
-// Stop ends the server before the test does.
-func (s *Server) Stop() { s.stop() }
+// Kill ends the server's process as kill -9 does.
+func (s *Server) Kill() { s.kill() }
 
-func newServer(t testing.TB, name string, c storage.Config, stop func()) *Server {
+// Start starts a killed server again: same data, address and credentials.
+func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	c.Region, c.Location = "us-east-1", Zone
-	s := &Server{Name: name, config: c, stop: stop}
-	transport := http.RoundTripper(c.Transport)
-	if c.Transport == nil {
-		tr, err := minio.DefaultTransport(c.TLS)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.TLS {
-			tr.TLSClientConfig.RootCAs = poolOf(t, c.CAFile)
-		}
-		transport = tr
+	s.start(t)
+}
+
+// connect makes the client from the config.
+func (s *Server) connect(t testing.TB) {
+	t.Helper()
+	s.config.Region, s.config.Location = "us-east-1", Zone
+	c := s.config
+	transport := c.Transport
+	if transport == nil {
+		transport = dial(t, c)
 	}
 	var err error
 	s.client, err = minio.New(c.Endpoint, &minio.Options{
@@ -96,32 +83,21 @@ func newServer(t testing.TB, name string, c storage.Config, stop func()) *Server
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
 }
 
-// Embedded starts the embedded store in a process of its own. The package's
-// TestMain must be Main.
-func Embedded(t testing.TB) *Server {
+func dial(t testing.TB, c storage.Config) *http.Transport {
 	t.Helper()
-	exe, err := os.Executable()
+	transport, err := minio.DefaultTransport(c.TLS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := filepath.Join(t.TempDir(), "store")
-	s, err := embedded.Open(t.Context(), embedded.Options{
-		Root: root, Stderr: t.Output(),
-		Command: []string{"env", runAsStore + "=" + root, exe},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
+	if c.TLS {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			t.Fatal(err)
 		}
+		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+		transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem)
 	}
-	t.Cleanup(stop)
-	return newServer(t, "embedded", storage.Config{
-		Endpoint: s.Endpoint(), AccessKey: s.AccessKey(), SecretKey: s.SecretKey(), Transport: s.Transport(),
-	}, stop)
+	return transport
 }
