@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,13 @@ import (
 	"github.com/bodyworn/ingestd/storage/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) {
+	// Most tests wait, for a lock to end or for a disk: two cores do for eight.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	storetest.Main(m)
+}
 
 // servers are all that are claimed to work and can be had here.
 var servers = map[string]func(testing.TB) *storetest.Server{
@@ -45,30 +52,30 @@ func TestConformance(t *testing.T) {
 			server := start(t)
 			for what, check := range map[string]func(*vault){
 				"TheBucketKeepsItsLockAndVersions": theBucketKeepsItsLockAndVersions,
-				"BucketsWithoutLockAreRefused":      bucketsWithoutLockAreRefused,
-				"WrongCredentialsAreDenied":         wrongCredentialsAreDenied,
-				"CreateKeepsAndLocks":               createKeepsAndLocks,
-				"CreateRefusesDamagedBytes":         createRefusesDamagedBytes,
-				"CreateNeverOverwrites":             createNeverOverwrites,
-				"RacersMakeOneVersion":              racersMakeOneVersion,
-				"LocksBelowTheFloorNeverGoOut":      locksBelowTheFloorNeverGoOut,
-				"LockedObjectsStay":                 lockedObjectsStay,
-				"LocksOnlyGrow":                     locksOnlyGrow,
-				"LocksGrowAcrossMidnight":           locksGrowAcrossMidnight,
-				"LocksAreShown":                     locksAreShown,
-				"AHoldOutlivesTheLock":                aHoldOutlivesTheLock,
-				"PartsMakeALockedObject":            partsMakeALockedObject,
-				"DamagedPartsAreRefused":            damagedPartsAreRefused,
-				"UploadsAreResumed":                 uploadsAreResumed,
-				"PartsAreListedBeyondAPage":         partsAreListedBeyondAPage,
-				"CompletedTwiceIsOneObject":         completedTwiceIsOneObject,
-				"UploadsNeverOverwrite":             uploadsNeverOverwrite,
-				"UploadsAreThrownAway":              uploadsAreThrownAway,
-				"OddNamesComeBack":                  oddNamesComeBack,
-				"ListingsAreWhole":                  listingsAreWhole,
-				"DeleteMarkersShow":                 deleteMarkersShow,
-				"WhatIsNotThereIsNotFound":          whatIsNotThereIsNotFound,
-				"SelfTestPasses":                    selfTestPasses,
+				"BucketsWithoutLockAreRefused":     bucketsWithoutLockAreRefused,
+				"WrongCredentialsAreDenied":        wrongCredentialsAreDenied,
+				"CreateKeepsAndLocks":              createKeepsAndLocks,
+				"CreateRefusesDamagedBytes":        createRefusesDamagedBytes,
+				"CreateNeverOverwrites":            createNeverOverwrites,
+				"RacersMakeOneVersion":             racersMakeOneVersion,
+				"LocksBelowTheFloorNeverGoOut":     locksBelowTheFloorNeverGoOut,
+				"LockedObjectsStay":                lockedObjectsStay,
+				"LocksOnlyGrow":                    locksOnlyGrow,
+				"LocksGrowAcrossMidnight":          locksGrowAcrossMidnight,
+				"LocksAreShown":                    locksAreShown,
+				"AHoldOutlivesTheLock":             aHoldOutlivesTheLock,
+				"PartsMakeALockedObject":           partsMakeALockedObject,
+				"DamagedPartsAreRefused":           damagedPartsAreRefused,
+				"UploadsAreResumed":                uploadsAreResumed,
+				"PartsAreListedBeyondAPage":        partsAreListedBeyondAPage,
+				"CompletedTwiceIsOneObject":        completedTwiceIsOneObject,
+				"UploadsNeverOverwrite":            uploadsNeverOverwrite,
+				"UploadsAreThrownAway":             uploadsAreThrownAway,
+				"OddNamesComeBack":                 oddNamesComeBack,
+				"ListingsAreWhole":                 listingsAreWhole,
+				"DeleteMarkersShow":                deleteMarkersShow,
+				"WhatIsNotThereIsNotFound":         whatIsNotThereIsNotFound,
+				"SelfTestPasses":                   selfTestPasses,
 			} {
 				t.Run(what, func(t *testing.T) {
 					t.Parallel()

@@ -194,17 +194,28 @@ func (r *Recorder) Open(_ context.Context, e device.Entry, offset int64) (device
 			return nil, fmt.Errorf("read %q from byte %d: %w", e.Path, offset, err)
 		}
 	}
-	return &file{File: f, recorder: r, path: e.Path}, nil
+	opened := &file{File: f, recorder: r, path: e.Path}
+	if e.Size >= largeFile && offset%alignment == 0 {
+		if past, err := r.root.OpenFile(e.Path, openFlags|unix.O_DIRECT, 0); err == nil {
+			opened.ahead = readAhead(past, f, offset)
+		}
+	}
+	return opened, nil
 }
+
+const (
+	openFlags = os.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW
+	// largeFile is the size from which it pays to read past the page cache.
+	largeFile = 4 * block
+)
 
 // openRegular opens a path that was seen to be a regular file. It does not wait
 // on a FIFO that has taken the file's place meanwhile, and it leaves the access
 // time alone where the kernel lets it.
 func (r *Recorder) openRegular(p string) (*os.File, error) {
-	const flags = os.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW
-	f, err := r.root.OpenFile(p, flags|unix.O_NOATIME, 0)
+	f, err := r.root.OpenFile(p, openFlags|unix.O_NOATIME, 0)
 	if errors.Is(err, unix.EPERM) { // only the owner may ask for O_NOATIME
-		f, err = r.root.OpenFile(p, flags, 0)
+		f, err = r.root.OpenFile(p, openFlags, 0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %q on the recorder: %w", p, r.orRemoved(err))
@@ -261,10 +272,22 @@ type file struct {
 	*os.File
 	recorder *Recorder
 	path     string
+	ahead    *ahead // nil for a small file
 }
 
-func (f *file) Read(p []byte) (int, error) {
-	n, err := f.File.Read(p)
+func (f *file) Close() error {
+	if f.ahead != nil {
+		f.ahead.close()
+	}
+	return f.File.Close()
+}
+
+func (f *file) Read(p []byte) (n int, err error) {
+	if f.ahead != nil {
+		n, err = f.ahead.Read(p)
+	} else {
+		n, err = f.File.Read(p)
+	}
 	if err != nil && errors.Is(err, unix.EIO) {
 		err = f.recorder.orRemoved(err)
 	}

@@ -1,8 +1,11 @@
 package folder_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -280,5 +283,49 @@ func TestInventoryIsInOrder(t *testing.T) {
 	}
 	if len(paths) != 300 || !slices.IsSorted(paths) {
 		t.Errorf("%d files, in order %v", len(paths), slices.IsSorted(paths))
+	}
+}
+
+// Large files are read past the page cache; what arrives must be the same, from
+// any offset and at any length, and the end where it is.
+func TestLargeFilesAreReadWhole(t *testing.T) {
+	dir := t.TempDir()
+	want := make([]byte, 9<<20+12345)
+	for i := 0; i+4 <= len(want); i += 4 {
+		binary.LittleEndian.PutUint32(want[i:], uint32(i))
+	}
+	for _, size := range []int{4 << 20, 4<<20 + 1, 5 << 20, len(want)} {
+		name := fmt.Sprint(size)
+		if err := os.WriteFile(filepath.Join(dir, name), want[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := open(t, dir)
+		for _, offset := range []int64{0, 4096, 1 << 20, 3<<20 + 65536, 777, int64(size) - 1, int64(size)} {
+			f, err := r.Open(t.Context(), device.Entry{Path: name, Kind: device.KindFile, Size: int64(size)}, offset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(f)
+			if err != nil || !bytes.Equal(got, want[offset:size]) {
+				t.Errorf("%d bytes from %d: %d bytes came, %v", size, offset, len(got), err)
+			}
+			if n, err := f.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("behind the end: %d bytes, %v", n, err)
+			}
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		// Closed in the middle, nothing is left behind.
+		f, err := r.Open(t.Context(), device.Entry{Path: name, Kind: device.KindFile, Size: int64(size)}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(f, make([]byte, 100)); err != nil {
+			t.Error(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
