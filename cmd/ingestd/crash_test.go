@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bodyworn/ingestd/device/simulator"
 )
 
 // TestKilledAtRandomMoments kills everything, the station and its store, again
@@ -142,6 +144,37 @@ func killStore(t *testing.T, p *place) {
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Logf("kill the store: %v", err)
+	}
+}
+
+func TestInterruptedByHand(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, testConfig)
+	p.must("run", "--check-only")
+	p.write("card/a.mp4", "footage")
+	if err := simulator.Sparse(p.path("card/big.mp4"), 512<<20); err != nil {
+		t.Fatal(err)
+	}
+	cmd := p.command("ingest", "card", "--recorder", "R1")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if strings.Contains(p.must("sessions", "list"), " open ") {
+			break
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // its code is what counts
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || strings.Contains(out.String(), "可以取下") || !strings.Contains(out.String(), "goes on") {
+		t.Errorf("exit %d\n%s%s", code, out.String(), errs.String())
+	}
+	if r := p.ingest(0, "card", "--recorder", "R1"); !r.Resumed || !r.Safe {
+		t.Errorf("run again: resumed %v, %s", r.Resumed, r.State)
 	}
 }
 

@@ -131,6 +131,9 @@ func (a *app) printReport(w *workplace, r ingest.Report, ingestErr error) error 
 			p("noted    未读取    ", "%s: %s, no footage in it: %s", shown(f.Entry.Path), f.Entry.Kind, tame(f.Entry.Note))
 		}
 	}
+	if ingestErr != nil && s.State == journal.StateOpen {
+		p("resume   续传      ", "the session stays open; dock the recorder again, or run this again, and it goes on")
+	}
 	if r.Totals.Files == 0 && ingestErr == nil {
 		p("note     注意      ", "there was no file on it 卡内没有文件")
 	}
