@@ -309,7 +309,7 @@ func TestLargeFilesAreReadWhole(t *testing.T) {
 			if err != nil || !bytes.Equal(got, want[offset:size]) {
 				t.Errorf("%d bytes from %d: %d bytes came, %v", size, offset, len(got), err)
 			}
-			if n, err := f.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			if n, err := f.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 				t.Errorf("behind the end: %d bytes, %v", n, err)
 			}
 			if err := f.Close(); err != nil {
