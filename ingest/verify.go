@@ -55,8 +55,9 @@ type Verifier struct {
 	Progress func(int)
 
 	result  Verification
-	checked map[string]bool   // objects that were read, by key and version
-	homes   map[string]string // prefixes of the sessions that are known → id
+	checked map[string]bool // objects that were read, by key and version
+	done    map[string]bool // prefixes of the sessions that were verified as a whole
+	atWork  map[string]bool // prefixes of sessions that have not ended, or began meanwhile
 }
 
 // Sessions verifies the named sessions: every object that their manifests list,
@@ -96,16 +97,17 @@ func (v *Verifier) All(ctx context.Context) (Verification, error) {
 
 func (v *Verifier) begin() {
 	v.result = Verification{Findings: []Finding{}}
-	v.checked, v.homes = map[string]bool{}, map[string]string{}
+	v.checked, v.done, v.atWork = map[string]bool{}, map[string]bool{}, map[string]bool{}
 }
 
 func (v *Verifier) session(ctx context.Context, s journal.Session) error {
 	if s.State != journal.StateSealed && s.State != journal.StateFailed {
 		v.result.Open++
-		v.homes[s.Prefix] = s.ID
+		v.atWork[s.Prefix] = true
 		return v.journalled(ctx, s)
 	}
 	v.result.Sessions++
+	v.done[s.Prefix] = true
 	m, err := v.manifest(ctx, s)
 	if err != nil {
 		return err
@@ -238,12 +240,21 @@ func (v *Verifier) unexpected(ctx context.Context, prefix string) error {
 		if err != nil {
 			return err
 		}
-		if v.checked[o.Key+"\x00"+o.VersionID] || v.isHome(o) {
+		if v.checked[o.Key+"\x00"+o.VersionID] {
 			continue
 		}
-		session := ""
+		session, prefix := "", ""
 		if parts := strings.SplitN(o.Key, "/", 4); len(parts) == 4 {
-			session = parts[2]
+			session, prefix = parts[2], strings.Join(parts[:3], "/")+"/"
+		}
+		if !o.DeleteMarker && session != "" {
+			busy, err := v.isAtWork(ctx, session, prefix)
+			if err != nil {
+				return err
+			}
+			if busy {
+				continue
+			}
 		}
 		if o.DeleteMarker {
 			v.find(session, Hidden, o.Key, o.VersionID, "a delete marker makes the object look gone; its versions are still there")
@@ -254,14 +265,21 @@ func (v *Verifier) unexpected(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// isHome: what lies in the folder of a session that has not ended may be on its
-// way into the journal.
-func (v *Verifier) isHome(o storage.Version) bool {
-	if o.DeleteMarker {
-		return false
+// isAtWork: what lies in the folder of a session that has not ended, or that the
+// daemon has begun since the journal was read, may be on its way into it.
+func (v *Verifier) isAtWork(ctx context.Context, session, prefix string) (bool, error) {
+	if v.done[prefix] || v.atWork[prefix] {
+		return v.atWork[prefix], nil
 	}
-	parts := strings.SplitAfterN(o.Key, "/", 4)
-	return len(parts) == 4 && v.homes[strings.Join(parts[:3], "")] != ""
+	s, err := v.Journal.Session(ctx, session)
+	if errors.Is(err, journal.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	v.atWork[prefix] = s.Prefix == prefix
+	return v.atWork[prefix], nil
 }
 
 func (v *Verifier) find(session string, p Problem, key, version, detail string) {

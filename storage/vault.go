@@ -39,6 +39,8 @@ const maxSkew = 15 * time.Minute
 
 // Config says which bucket is the vault and how it is reached.
 type Config struct {
+	// Name tells people which store it is; empty: the endpoint.
+	Name      string
 	Endpoint  string // host:port
 	Region    string
 	Bucket    string
@@ -142,13 +144,13 @@ func (v *Vault) ensureBucket(ctx context.Context) error {
 			b, offsetWords(ahead), ErrUnavailable)
 	}
 	if err != nil {
-		return fmt.Errorf("open bucket %s at %s: %w%s", b, v.cfg.Endpoint, classify(err), trustHint(err))
+		return fmt.Errorf("open bucket %s at %s: %w%s", b, v.cfg.name(), classify(err), trustHint(err))
 	}
 	if !exists {
 		err := v.client.MakeBucket(ctx, b, minio.MakeBucketOptions{Region: v.cfg.Region, ObjectLocking: true})
 		// Two stations may make the bucket in the same moment.
 		if code := answer(err).Code; err != nil && code != minio.BucketAlreadyOwnedByYou {
-			return fmt.Errorf("make bucket %s at %s: %w", b, v.cfg.Endpoint, classify(err))
+			return fmt.Errorf("make bucket %s at %s: %w", b, v.cfg.name(), classify(err))
 		}
 	}
 	lock, _, _, _, err := v.client.GetObjectLockConfig(ctx, b)
@@ -180,7 +182,14 @@ func trustHint(err error) string {
 func (v *Vault) Bucket() string { return v.cfg.Bucket }
 
 // Describe names the vault for a report: where it is, without credentials.
-func (v *Vault) Describe() string { return v.cfg.Endpoint + "/" + v.cfg.Bucket }
+func (v *Vault) Describe() string { return v.cfg.name() + "/" + v.cfg.Bucket }
+
+func (c Config) name() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return c.Endpoint
+}
 
 // StoreAhead is how far the store's clock is ahead of the system's, to the
 // second, as its last answer told.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/device/folder"
 	"github.com/bodyworn/ingestd/ingest"
@@ -44,6 +46,13 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 	} else if !info.IsDir() {
 		return usage(fmt.Errorf("%s is not a directory: ingest takes a mounted card or a directory", dir))
 	}
+	cfg, err := configs.Load(a.configFile)
+	if err != nil {
+		return err
+	}
+	if own := ownFolder(dir, cfg); own != "" {
+		return usage(fmt.Errorf("%s and %s lie in one another: what ingestd itself writes is no footage", dir, own))
+	}
 	w, err := a.open(ctx, journal.Own, a.err)
 	if err != nil {
 		return err
@@ -75,6 +84,30 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 		return exitError{exitFindings, errors.New(report.Session.Reason)}
 	}
 	return nil
+}
+
+// ownFolder gives the folder of the station that dir lies in or around, or "".
+func ownFolder(dir string, cfg *configs.Config) string {
+	resolve := func(path string) string {
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		if resolved, err := filepath.EvalSymlinks(path); err == nil {
+			path = resolved
+		}
+		return strings.TrimSuffix(path, "/") + "/"
+	}
+	own := []string{cfg.StateDir}
+	if cfg.Storage.Kind == configs.StorageEmbedded {
+		own = append(own, cfg.Storage.Embedded.Root)
+	}
+	card := resolve(dir)
+	for _, folder := range own {
+		if f := resolve(folder); strings.HasPrefix(card, f) || strings.HasPrefix(f, card) {
+			return folder
+		}
+	}
+	return ""
 }
 
 // reportJSON is the result of an ingest for machines.

@@ -154,6 +154,8 @@ func TestExitCodes(t *testing.T) {
 		{"ingest", 2, "accepts 1 arg"},
 		{"ingest card --nonsense", 2, "unknown flag"},
 		{"ingest ingestd.yaml", 2, "not a directory"},
+		{"ingest .", 2, "no footage"},
+		{"ingest store/data", 2, "no footage"},
 		{"-o xml version", 2, "table or json"},
 		{"sessions", 2, "list"},
 		{"verify", 2, "--all"},

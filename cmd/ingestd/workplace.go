@@ -70,6 +70,7 @@ func (w *workplace) openVault(ctx context.Context, log io.Writer) (err error) {
 		if err != nil {
 			return fmt.Errorf("embedded store: %w", err)
 		}
+		vault.Name = c.Embedded.Root
 		vault.Endpoint, vault.Region = w.store.Endpoint(), w.store.Region()
 		vault.AccessKey, vault.SecretKey = w.store.AccessKey(), w.store.SecretKey()
 		vault.Transport = w.store.Transport()

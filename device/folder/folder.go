@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -288,7 +289,7 @@ func (f *file) Read(p []byte) (n int, err error) {
 	} else {
 		n, err = f.File.Read(p)
 	}
-	if err != nil && errors.Is(err, unix.EIO) {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = f.recorder.orRemoved(err)
 	}
 	return n, err
