@@ -100,28 +100,22 @@ func (w *session) identify(ctx context.Context) error {
 	if w.options.Officer != "" {
 		id.Officer = device.Fact{Value: w.options.Officer, Source: "named at ingest"}
 	}
+	w.record = journal.Session{Recorder: id.Serial.Value, Officer: id.Officer.Value, Slot: w.docking.Slot, Identity: id, Clock: clock, Health: health}
 	registered, err := w.lookUp(ctx, id.Serial.Value)
 	if err != nil {
 		return err
 	}
-	if registered == nil && w.cfg.RefuseUnregistered {
-		return fmt.Errorf("recorder %s: %w: add it with `ingestd recorders add`", orUnknown(id.Serial.Value), ErrUnregistered)
-	}
 	if registered != nil && !id.Officer.Known() && registered.Officer != "" {
 		id.Officer = device.Fact{Value: registered.Officer, Source: "register"}
 	}
-	w.record = journal.Session{
-		Recorder: id.Serial.Value, Officer: id.Officer.Value, Slot: w.docking.Slot,
-		Identity: id, Clock: clock, Health: health,
-	}
+	w.record.Officer, w.record.Identity = id.Officer.Value, id
 	w.emitFor(Event{Name: "slot.identified", Message: "clock: " + string(clock.Kind)})
 	return nil
 }
 
+// lookUp finds a recorder in the register; nil with no error is one that is not
+// there and is taken in all the same.
 func (w *session) lookUp(ctx context.Context, serial string) (*journal.Recorder, error) {
-	if serial == "" {
-		return nil, nil
-	}
 	all, err := w.journal.Recorders(ctx)
 	if err != nil {
 		return nil, err
@@ -130,6 +124,14 @@ func (w *session) lookUp(ctx context.Context, serial string) (*journal.Recorder,
 		if r.Serial == serial {
 			return &r, nil
 		}
+	}
+	switch {
+	case w.cfg.RefuseUnregistered && serial == "":
+		return nil, fmt.Errorf("the recorder tells no serial number: %w: name it with --recorder, or set recorders.unregistered", ErrUnregistered)
+	case w.cfg.RefuseUnregistered:
+		return nil, fmt.Errorf("recorder %s: %w: add it with `ingestd recorders add` and dock it again", serial, ErrUnregistered)
+	case len(all) > 0:
+		w.emitFor(Event{Name: "device.unknown", Level: Warn, Message: "the recorder is not in the register; it is taken in all the same"})
 	}
 	return nil, nil
 }
@@ -209,6 +211,8 @@ func (w *session) tell(r Report, err error) {
 		e.Message = "put the recorder back: " + e.Message
 	case UnknownDevice:
 		e.Name, e.Level = "device.unknown", Alarm
+	case Conflict:
+		e.Name, e.Level = "device.conflict", Alarm
 	default:
 		e.Name, e.Level = "ingest.failed", Alarm
 		if errors.Is(err, context.Canceled) {
@@ -246,11 +250,4 @@ func totals(files []*journal.File) (t manifest.Totals) {
 		}
 	}
 	return t
-}
-
-func orUnknown(s string) string {
-	if s == "" {
-		return "(unknown)"
-	}
-	return s
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -314,7 +313,29 @@ func TestAClockThatFellBackDoesNotShortenALock(t *testing.T) {
 	}
 }
 
-func TestVerifierSeesDeleteMarkersAndStrangers(t *testing.T) {
+// The daemon goes on while everything is verified: a session that begins
+// meanwhile is not taken for a stranger's.
+func TestVerifierBesideADaemonAtWork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first, second := t.TempDir(), t.TempDir()
+	write(t, first, map[string]int{"a.mp4": 1000})
+	write(t, second, map[string]int{"b.mp4": 1000})
+	w.mustDock(first, ingest.Options{})
+	docked := false
+	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID, Progress: func(int) {
+		if !docked {
+			docked = true
+			w.mustDock(second, ingest.Options{})
+		}
+	}}
+	result, err := v.All(t.Context())
+	if err != nil || !docked || len(result.Findings) != 0 || result.Sessions != 1 {
+		t.Errorf("%+v, %v, docked meanwhile %v", result, err, docked)
+	}
+}
+
+func TestVerifierSeesStrangers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	card := t.TempDir()
@@ -342,8 +363,5 @@ func TestVerifierSeesDeleteMarkersAndStrangers(t *testing.T) {
 	v := verify()
 	if len(v.Findings) != 2 || v.Findings[0].Problem != ingest.Extra || v.Findings[1].Problem != ingest.Extra {
 		t.Errorf("found %+v", v.Findings)
-	}
-	if err := os.RemoveAll(card); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -59,7 +59,7 @@ func (a *app) verify(ctx context.Context, ids []string) (err error) {
 		a.printVerification(result)
 	}
 	if err == nil && len(result.Findings) > 0 {
-		err = exitError{exitFindings, fmt.Errorf("verification found %d things that are not as they must be", len(result.Findings))}
+		err = exitError{exitFindings, fmt.Errorf("not everything is as it must be: %d finding(s)", len(result.Findings))}
 	}
 	return err
 }

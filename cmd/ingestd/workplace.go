@@ -47,6 +47,10 @@ func (a *app) open(ctx context.Context, access journal.Access, log io.Writer) (_
 	if err != nil {
 		return nil, err
 	}
+	if w.cfg.File() == "" && !a.quiet {
+		fmt.Fprintf(a.err, "ingestd: no settings file (%s, or --config): built-in defaults, station %s, store %s\n",
+			configs.DefaultPath, w.cfg.Station.ID, w.cfg.Storage.Embedded.Root)
+	}
 	if err := w.openVault(ctx, log); err != nil {
 		return nil, errors.Join(err, w.close())
 	}

@@ -81,6 +81,14 @@ func Open(dir string, access Access) (_ *Journal, err error) {
 			return nil, err
 		}
 	}
+	// Made before SQLite does, which would let others read it.
+	made, err := os.OpenFile(filepath.Join(dir, FileName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = made.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
 	if j.writer, err = open(dir); err != nil {
 		return nil, err
 	}

@@ -31,9 +31,9 @@
 // copied out without any software of ours.
 //
 // Honest limit: whoever is root on this machine, or has the daemon's own uid,
-// can remove files and edit attributes. The store is tamper-evident, by signed
-// manifests and the ledger, not WORM. The clock is the machine's own: moving it
-// forward makes locks expire, which is why disposal asks about the clock first.
+// can remove files and edit attributes. The store is tamper-evident, by manifests
+// and the journal, not WORM. The clock is the machine's own: moving it forward
+// makes locks expire.
 // Kernels before 5.8 do not report write-back errors from syncfs.
 //
 // One rest is known: a crash in the microseconds between link and rename while
