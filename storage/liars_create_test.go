@@ -116,3 +116,41 @@ func TestRefusalsThatAreNoRefusals(t *testing.T) {
 		})
 	}
 }
+
+// TestAnUploadThatIsGoneWasCompleted: a server that forgets a completed upload,
+// as S3 may, answers NoSuchUpload to the second try.
+func TestAnUploadThatIsGoneWasCompleted(t *testing.T) {
+	t.Parallel()
+	server := storetest.Embedded(t)
+	completed := 0 // only by the requests of this test, one after the other
+	forgets := liar{instead: func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") {
+			completed++
+		}
+		gone := completed > 1 && r.Method == http.MethodPost
+		if gone {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "<Error><Code>NoSuchUpload</Code></Error>")
+		}
+		return gone
+	}}
+	cfg := forgets.front(t, server)
+	opened, err := storage.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &vault{T: t, Vault: opened, cfg: cfg, server: server, raw: server.Client()}
+	body := []byte("footage")
+	u := v.begin("s/a")
+	parts := v.upload(u, body, 1)
+	first, err1 := v.Complete(t.Context(), u, parts, int64(len(body)), crc64nvme.Checksum(body))
+	again, err2 := v.Complete(t.Context(), u, parts, int64(len(body)), crc64nvme.Checksum(body))
+	if err := errors.Join(err1, err2); err != nil || again != first {
+		t.Errorf("completed twice: %+v and %+v, %v", first, again, err)
+	}
+	v.holds(first, body)
+	other := []byte("another")
+	if _, err := v.Complete(t.Context(), u, parts, int64(len(other)), crc64nvme.Checksum(other)); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("gone, and the key holds something else: %v", err)
+	}
+}

@@ -20,6 +20,9 @@ var (
 	// ErrUnavailable: the store did not answer, or answered that it can't now.
 	// Trying again later may help; the bytes are not stored.
 	ErrUnavailable = errors.New("the store is not available")
+	// ErrFull: there is no room for it. Waiting does not help; a person must make
+	// room or add storage.
+	ErrFull = errors.New("the store is full")
 	// ErrNoLock: the bucket, or the store, does not protect footage. Nothing may
 	// be ingested.
 	ErrNoLock = errors.New("footage would not be locked there")
@@ -153,6 +156,24 @@ func (v *Vault) ensureBucket(ctx context.Context) error {
 			return fmt.Errorf("make bucket %s at %s: %w", b, v.cfg.name(), classify(err))
 		}
 	}
+	// Servers show a bucket before its lock. One that another station is just
+	// making gets a second.
+	for try := 1; ; try++ {
+		err := v.checkProtection(ctx)
+		if try == 10 || !errors.Is(err, ErrNoLock) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// checkProtection refuses a bucket that can't keep footage.
+func (v *Vault) checkProtection(ctx context.Context) error {
+	b := v.cfg.Bucket
 	lock, _, _, _, err := v.client.GetObjectLockConfig(ctx, b)
 	if err != nil && answer(err).StatusCode != http.StatusNotFound {
 		return fmt.Errorf("read the lock setting of bucket %s: %w", b, classify(err))
@@ -244,6 +265,8 @@ func classify(err error) error {
 		switch {
 		case resp.StatusCode == http.StatusNotFound:
 			kind = ErrNotFound
+		case resp.StatusCode == http.StatusInsufficientStorage:
+			kind = ErrFull
 		case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusRequestTimeout:
 			kind = ErrUnavailable
 		default:

@@ -215,6 +215,9 @@ func TestFullDisk(t *testing.T) {
 			if err == nil || bytes.Contains(out, []byte(`"safe_to_undock": true`)) {
 				t.Fatalf("a full disk ended with %v:\n%s", err, out)
 			}
+			if full == "store" && !bytes.Contains(out, []byte("the store is full")) {
+				t.Errorf("it does not say that the store is full:\n%s", out)
+			}
 			if fill != "" {
 				if err := os.Remove(fill); err != nil {
 					t.Fatal(err)
