@@ -150,3 +150,42 @@ func TestServersThatCannotBeReached(t *testing.T) {
 		t.Error("a web server was taken for a store")
 	}
 }
+
+// TestABucketThatDropsVersions: S3 does not let versioning be suspended where
+// there is a lock. A server that does must not get footage.
+func TestABucketThatDropsVersions(t *testing.T) {
+	t.Parallel()
+	server := storetest.Embedded(t)
+	suspended := liar{instead: func(w http.ResponseWriter, r *http.Request) bool {
+		asked := r.Method == http.MethodGet && r.URL.Query().Has("versioning")
+		if asked {
+			_, _ = io.WriteString(w, "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>")
+		}
+		return asked
+	}}
+	if _, err := storage.Open(t.Context(), suspended.front(t, server)); !errors.Is(err, storage.ErrNoLock) || !strings.Contains(err.Error(), "Suspended") {
+		t.Errorf("suspended versioning gives %v", err)
+	}
+}
+
+// TestABucketIsWaitedFor: servers show a bucket that another station is making
+// before they show its lock.
+func TestABucketIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	server := storetest.Embedded(t)
+	asked := 0 // by Open alone, one after the other
+	late := liar{instead: func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !r.URL.Query().Has("object-lock") {
+			return false
+		}
+		asked++
+		if asked < 4 {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "<Error><Code>ObjectLockConfigurationNotFoundError</Code></Error>")
+		}
+		return asked < 4
+	}}
+	if _, err := storage.Open(t.Context(), late.front(t, server)); err != nil {
+		t.Error(err)
+	}
+}

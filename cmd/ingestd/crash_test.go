@@ -28,19 +28,22 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	p := newPlace(t, testConfig)
 	want := map[string]string{}
-	for i := range 30 {
-		size := 1000 + i
-		if i%10 == 0 {
-			size = 13<<20 + i // three parts
-		}
+	addFile := func(i, size int) {
 		body := make([]byte, size)
 		for at := 0; at+8 <= size; at += 8 {
-			copy(body[at:], fmt.Sprintf("%02d%06d", i, at%999_983))
+			copy(body[at:], fmt.Sprintf("%02d%06d", i%100, at%999_983))
 		}
 		name := fmt.Sprintf("DCIM/%02d.mp4", i)
 		p.write("card/"+name, string(body))
 		sum := sha256.Sum256(body)
 		want[name] = hex.EncodeToString(sum[:])
+	}
+	for i := range 30 {
+		if i%10 == 0 {
+			addFile(i, 13<<20+i) // three parts
+		} else {
+			addFile(i, 1000+i)
+		}
 	}
 	p.must("run", "--check-only") // the self-test, so that rounds begin with work
 
@@ -62,8 +65,9 @@ func TestKilledAtRandomMoments(t *testing.T) {
 			t.Fatal(err)
 		}
 		if round < rounds {
-			time.AfterFunc(time.Duration(random.Int64N(int64(whole))), func() {
-				if random.IntN(2) == 0 {
+			after, storeToo := time.Duration(random.Int64N(int64(whole))), random.IntN(2) == 0
+			time.AfterFunc(after, func() {
+				if storeToo {
 					killStore(t, p) // the store first, as a machine may do it
 				}
 				_ = cmd.Process.Kill()
@@ -89,6 +93,9 @@ func TestKilledAtRandomMoments(t *testing.T) {
 				t.Fatalf("undisturbed, it ends with %v, %s\n%s", err, last.State, errs.String())
 			}
 			break
+		}
+		if last.Safe { // done before it was killed: more work for the next
+			addFile(100+round, 13<<20+round)
 		}
 	}
 	t.Logf("%d kills, %d sessions resumed", killed, resumed)
