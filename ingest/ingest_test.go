@@ -220,6 +220,29 @@ func TestABadFileDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
+func TestADirectoryThatCannotBeListedIsNotSafe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	card := t.TempDir()
+	write(t, card, map[string]int{"a.mp4": 1000})
+	if err := os.Mkdir(filepath.Join(card, "DCIM"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.dock(card, ingest.Options{}, &faults{listed: func(e device.Entry) device.Entry {
+		if e.Path == "DCIM" {
+			e.Err = syscall.EIO
+		}
+		return e
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.check(card, r)
+	if r.Safe || r.Session.State != journal.StateFailed || stateOf(r, "DCIM") != journal.Unreadable {
+		t.Errorf("%s; DCIM, which may hold anything, is %s", r.State, stateOf(r, "DCIM"))
+	}
+}
+
 // onceOpened does something to each file of a prefix when it is first opened.
 func onceOpened(prefix string, do func(path string) error) *faults {
 	done := map[string]bool{}

@@ -60,13 +60,9 @@ func (r *Recorder) readIdentity() (serial, officer device.Fact) {
 		if !strings.EqualFold(name, "param.ini") {
 			continue
 		}
-		info, err := r.root.Lstat(name)
-		if err != nil || !info.Mode().IsRegular() {
-			continue
-		}
 		f, err := r.openRegular(name)
 		if err != nil {
-			continue
+			continue // a folder or link of that name, or Inventory will tell why
 		}
 		serial, officer = device.ParseParamINI(f)
 		_ = f.Close() // read-only
@@ -197,7 +193,7 @@ func (r *Recorder) Open(_ context.Context, e device.Entry, offset int64) (device
 	}
 	opened := &file{File: f, recorder: r, path: e.Path}
 	if e.Size >= largeFile && offset%alignment == 0 {
-		if past, err := r.root.OpenFile(e.Path, openFlags|unix.O_DIRECT, 0); err == nil {
+		if past, err := r.openItself(e.Path, openFlags|unix.O_DIRECT); err == nil {
 			opened.ahead = readAhead(past, f, offset)
 		}
 	}
@@ -205,33 +201,49 @@ func (r *Recorder) Open(_ context.Context, e device.Entry, offset int64) (device
 }
 
 const (
-	openFlags = os.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW
+	openFlags = os.O_RDONLY | unix.O_NONBLOCK
 	// largeFile is the size from which it pays to read past the page cache.
 	largeFile = 4 * block
 )
 
-// openRegular opens a path that was seen to be a regular file. It does not wait
-// on a FIFO that has taken the file's place meanwhile, and it leaves the access
-// time alone where the kernel lets it.
+// openRegular opens a path that is a regular file. It does not wait on a FIFO
+// that has taken the file's place meanwhile, and it leaves the access time alone
+// where the kernel lets it.
 func (r *Recorder) openRegular(p string) (*os.File, error) {
-	f, err := r.root.OpenFile(p, openFlags|unix.O_NOATIME, 0)
+	f, err := r.openItself(p, openFlags|unix.O_NOATIME)
 	if errors.Is(err, unix.EPERM) { // only the owner may ask for O_NOATIME
-		f, err = r.root.OpenFile(p, openFlags, 0)
+		f, err = r.openItself(p, openFlags)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %q on the recorder: %w", p, r.orRemoved(err))
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("it is no regular file any more: %s", info.Mode().Type())
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("open %q on the recorder: %w", p, err)
-	}
 	// The card is read once and in order; without the hint a small readahead
 	// window makes a slow reader slower. Not all file systems take the hint.
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_SEQUENTIAL)
+	return f, nil
+}
+
+// openItself opens what the path names and not what a link there points to:
+// os.Root keeps links within the card but follows them, O_NOFOLLOW or not.
+func (r *Recorder) openItself(p string, flags int) (*os.File, error) {
+	named, err := r.root.Lstat(p)
+	if err != nil {
+		return nil, err
+	}
+	if !named.Mode().IsRegular() {
+		return nil, fmt.Errorf("it is no regular file: %s", named.Mode().Type())
+	}
+	f, err := r.root.OpenFile(p, flags, 0)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(named, opened) {
+		err = errors.New("another file took its place while it was opened")
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
 	return f, nil
 }
 

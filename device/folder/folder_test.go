@@ -81,6 +81,10 @@ func TestLinksAndSpecialsAreNeverOpened(t *testing.T) {
 	if _, err := simulator.Odd(dir); err != nil {
 		t.Fatal(err)
 	}
+	// A link to a file beside it too: the file itself is listed, and read once.
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "target"), []byte("x"), 0o600), os.Symlink("target", filepath.Join(dir, "beside"))); err != nil {
+		t.Fatal(err)
+	}
 	r := open(t, dir)
 	for _, e := range inventory(t, r) {
 		if e.Kind == device.KindFile || e.Kind == device.KindDir {
