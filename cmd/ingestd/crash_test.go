@@ -64,16 +64,25 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		disarm := func() {}
 		if round < rounds {
 			after, storeToo := time.Duration(random.Int64N(int64(whole))), random.IntN(2) == 0
-			time.AfterFunc(after, func() {
+			done := make(chan struct{})
+			timer := time.AfterFunc(after, func() {
+				defer close(done)
 				if storeToo {
 					killStore(t, p) // the store first, as a machine may do it
 				}
 				_ = cmd.Process.Kill()
 			})
+			disarm = func() { // or it would hit what runs next
+				if !timer.Stop() {
+					<-done
+				}
+			}
 		}
 		err := cmd.Wait()
+		disarm()
 		if cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
 			killed++
 			if bytes.Contains(out.Bytes(), []byte(`"safe_to_undock": true`)) && !json.Valid(out.Bytes()) {
