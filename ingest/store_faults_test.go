@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -201,9 +202,12 @@ func TestAStoreThatStaysAwayLeavesTheSessionOpen(t *testing.T) {
 func TestAnswersThatGetLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	lost := map[string]bool{}
+	var mu sync.Mutex
+	lost := map[string]bool{} // guarded by mu
 	w.through(&line{answer: func(r *http.Response) error {
 		what := r.Request.Method + r.Request.URL.Path + r.Request.URL.RawQuery
+		mu.Lock()
+		defer mu.Unlock()
 		if (r.Request.Method == http.MethodPut || r.Request.Method == http.MethodPost) && strings.Contains(r.Request.URL.Path, "TEST-01") && !lost[what] {
 			lost[what] = true
 			r.StatusCode, r.Body = http.StatusInternalServerError, io.NopCloser(strings.NewReader(""))
