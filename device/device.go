@@ -21,6 +21,15 @@ import (
 // it is docked again.
 var ErrRemoved = errors.New("the recorder was removed")
 
+// ErrNeedsPerson says that trying again by itself can't help, and may do harm: a
+// wrong password, an encrypted card, a file system that can't be read. It is in
+// the chain of an error that tells what a person has to do.
+var ErrNeedsPerson = errors.New("this needs a person")
+
+// ErrNotARecorder says that what is in the slot is no recorder: a keyboard, a
+// stick that no profile speaks of. It was not opened.
+var ErrNotARecorder = errors.New("this is not a recorder")
+
 // Recorder is one docked recorder, opened for reading.
 //
 // A session calls the methods from one goroutine and in this order: Identity,
@@ -111,6 +120,8 @@ func (f Fact) MarshalJSON() ([]byte, error) {
 type Identity struct {
 	// Driver is how it was reached: folder, mass-storage, ptp.
 	Driver string `json:"driver"`
+	// Profile names the description of the make that was used; empty with folders.
+	Profile string `json:"profile,omitempty"`
 	// Model as the maker calls it.
 	Model Fact `json:"model"`
 	// Officer is the id, 警号 or 执法证号, never a name.
@@ -144,11 +155,52 @@ type ClockReading struct {
 	Uncertainty *time.Duration `json:"uncertainty_ns,omitempty"`
 }
 
+// ClockSetter is a Recorder whose clock the station may set (第十条). A session
+// calls SetClock after the last file is stored and before Close: what is set can't
+// be measured any more.
+type ClockSetter interface {
+	// SetClock sets the clock to the station's time and reads it again where that
+	// can be done. ErrNoClock: this recorder's clock is not for the station to set.
+	SetClock(ctx context.Context) (ClockSetting, error)
+}
+
+// ErrNoClock says that the recorder has no clock that the station could set, or
+// that its profile does not allow it.
+var ErrNoClock = errors.New("the recorder's clock can't be set from here")
+
+// ClockSetting is what was done to a recorder's clock.
+type ClockSetting struct {
+	// Method says how, in words for a report.
+	Method string `json:"method"`
+	// SetAt is the station's clock when it was set.
+	SetAt time.Time `json:"set_at"`
+	// After is the clock read again. Of kind ClockUnknown where it can't be, such
+	// as a file that the recorder reads when it starts.
+	After ClockReading `json:"after"`
+}
+
 // Health is the recorder's condition. Nil is unknown.
 type Health struct {
 	BatteryPercent *int   `json:"battery_percent,omitempty"`
 	CapacityBytes  *int64 `json:"capacity_bytes,omitempty"`
 	FreeBytes      *int64 `json:"free_bytes,omitempty"`
+	// Volumes are the file systems on it, in the order of its disks.
+	Volumes []Volume `json:"volumes,omitempty"`
+}
+
+// Volume is one file system of a recorder, or a disk without any that can be read.
+type Volume struct {
+	// Name is what the kernel calls it: sda1, or the storage id of a PTP recorder.
+	Name  string `json:"name"`
+	Label Fact   `json:"label"`
+	// FileSystem is vfat, exfat, ext4, or what else was found: ntfs, luks. Empty:
+	// nothing that is known.
+	FileSystem    string `json:"file_system,omitempty"`
+	CapacityBytes *int64 `json:"capacity_bytes,omitempty"`
+	FreeBytes     *int64 `json:"free_bytes,omitempty"`
+	// Trouble says what is wrong: not unmounted cleanly, can't be read. Empty: nothing
+	// that was seen.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Docking is a recorder that was seen, before it is opened.
@@ -159,4 +211,7 @@ type Docking struct {
 	Open func(ctx context.Context) (Recorder, error)
 	// Removed is closed when the recorder is gone from its slot.
 	Removed <-chan struct{}
+	// Stays says that the recorder is a thing in a slot until Removed is closed,
+	// also after its session: its serial number is taken as long. A folder is not.
+	Stays bool
 }
