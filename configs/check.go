@@ -45,6 +45,8 @@ func check(c *Config, earlier []Problem) []Problem {
 	k.retention()
 	k.ingest()
 	k.sources()
+	k.usb()
+	k.condition()
 	return k.problems
 }
 
@@ -260,6 +262,49 @@ func (k *checker) sources() {
 				k.fail(path, "lies in or around %s (%s): a recorder would be taken twice", entry("sources", j)+".path", other.Path)
 			}
 		}
+	}
+}
+
+// usbPort is how the kernel names a socket: bus, then ports.
+var usbPort = regexp.MustCompile(`^[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}$`)
+
+func (k *checker) usb() {
+	u := k.cfg.USB
+	if n := len(u.Slots); n > maxSources {
+		k.fail("usb.slots", tooManyText, maxSources, n)
+		return
+	}
+	if u.Watch == WatchSlots && len(u.Slots) == 0 {
+		k.fail("usb.slots", "is required while usb.watch is slots: run `ingestd slots learn`")
+	}
+	names, ports := map[string]int{}, map[string]int{}
+	for i, s := range u.Slots {
+		name, port := entry("usb.slots", i)+".name", entry("usb.slots", i)+".port"
+		switch first, twice := names[s.Name]; {
+		case s.Name == "" || utf8.RuneCountInString(s.Name) > maxName:
+			k.fail(name, "is required: the name of the slot on the board, at most %d characters", maxName)
+		case twice:
+			k.fail(name, "is that of %s too", entry("usb.slots", first))
+		}
+		switch first, twice := ports[s.Port]; {
+		case !usbPort.MatchString(s.Port):
+			k.fail(port, "must be a path of ports such as 1-2.3, not %s: see `ingestd slots learn`", quoted(s.Port))
+		case twice:
+			k.fail(port, "is that of %s too", entry("usb.slots", first))
+		}
+		names[s.Name], ports[s.Port] = i, i
+	}
+}
+
+func (k *checker) condition() {
+	if d := k.cfg.Clock.WarnOver; d < time.Second || d > time.Hour {
+		k.fail("clock.warn_over", "must be from 1s to 1h, not %v", d)
+	}
+	if n := k.cfg.PreUse.Battery; n < 0 || n > 100 {
+		k.fail("preuse.battery", "must be from 0 to 100 percent, not %d", n)
+	}
+	if k.cfg.PreUse.Free < 0 {
+		k.fail("preuse.free", "must not be negative")
 	}
 }
 

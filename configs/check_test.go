@@ -58,6 +58,16 @@ func TestBounds(t *testing.T) {
 
 		{"sources: [" + strings.Repeat("{path: /media, kind: mounts}, ", 65) + "]", "sources at line 1: must have at most 64 entries, not 65"},
 
+		{"usb: {watch: slots}", "usb.slots: is required while usb.watch is slots: run `ingestd slots learn`"},
+		{"usb: {watch: slots, slots: [{name: '1', port: 1-2.1}, {name: '2', port: 2-4}]}", ""},
+		{"usb: {slots: [{name: '1', port: 1-2}, {name: '1', port: 1-3}]}", "usb.slots[1].name at line 1: is that of usb.slots[0] too"},
+		{"usb: {slots: [{name: '1', port: 1-2}, {name: '2', port: 1-2}]}", "usb.slots[1].port at line 1: is that of usb.slots[0] too"},
+		{"usb: {slots: [{name: '1', port: usb1}]}", "usb.slots[0].port at line 1: must be a path of ports such as 1-2.3, not \"usb1\": see `ingestd slots learn`"},
+		{"usb: {slots: [{port: 1-2}]}", "usb.slots[0].name at line 1: is required: the name of the slot on the board, at most 200 characters"},
+		{"clock: {warn_over: 0s}", "clock.warn_over at line 1: must be from 1s to 1h, not 0s"},
+		{"preuse: {battery: 101}", "preuse.battery at line 1: must be from 0 to 100 percent, not 101"},
+		{"preuse: {battery: 0, free: 0B}", ""},
+
 		{"retention: {months: 1200}", ""},
 		{"retention: {months: 1201}", "retention.months at line 1: must be at most 1200, not 1201: a lock cannot be shortened afterwards"},
 		{"retention: {months: -7}", "retention.months at line 1: must be at least 6, not -7: footage is kept no less than six months (第十一条)"},

@@ -22,7 +22,10 @@ type Config struct {
 	Retention Retention `key:"retention"`
 	Ingest    Ingest    `key:"ingest"`
 	Sources   []Source  `key:"sources"`
+	USB       USB       `key:"usb"`
 	Recorders Recorders `key:"recorders"`
+	Clock     Clock     `key:"clock"`
+	PreUse    PreUse    `key:"preuse"`
 	Log       Log       `key:"log"`
 
 	file    string            // absolute; empty when there was none
@@ -80,9 +83,35 @@ type Source struct {
 	Slot string     `key:"slot"` // name on the board, may be empty
 }
 
+// USB says which sockets of the station are slots.
+type USB struct {
+	Watch WatchUSB `key:"watch"`
+	Slots []Slot   `key:"slots"`
+}
+
+// Slot is a socket with a name.
+type Slot struct {
+	Name string `key:"name"` // on the board
+	Port string `key:"port"` // path of ports, such as 2-1.3
+}
+
 // Recorders says how recorders are treated.
 type Recorders struct {
-	Unregistered Unregistered `key:"unregistered"`
+	Unregistered  Unregistered `key:"unregistered"`
+	Profiles      string       `key:"profiles" path:"yes"`       // folder of the station's own; may be empty
+	PasswordsFile string       `key:"passwords_file" path:"yes"` // may be empty
+}
+
+// Clock says how recorders' clocks are treated (第十条).
+type Clock struct {
+	WarnOver time.Duration `key:"warn_over"`
+	Set      bool          `key:"set"`
+}
+
+// PreUse is what a recorder needs for its next shift (第十条).
+type PreUse struct {
+	Battery int      `key:"battery"` // percent; 0: whatever
+	Free    ByteSize `key:"free"`    // 0: whatever
 }
 
 // Log says what is logged and how.
@@ -135,6 +164,18 @@ const (
 )
 
 func (SourceKind) choices() []string { return []string{"mounts", "folder"} }
+
+// WatchUSB is the value of usb.watch.
+type WatchUSB string
+
+// Which sockets are watched.
+const (
+	WatchOff   WatchUSB = "off"
+	WatchSlots WatchUSB = "slots" // those that usb.slots names
+	WatchAll   WatchUSB = "all"
+)
+
+func (WatchUSB) choices() []string { return []string{"off", "slots", "all"} }
 
 // Unregistered is the value of recorders.unregistered.
 type Unregistered string

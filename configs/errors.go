@@ -116,7 +116,7 @@ func nearest(name string, known []string) string {
 	if len(name) > 64 {
 		return ""
 	}
-	best, bestDistance := "", max(2, len(name)/4)+1
+	best, bestDistance := "", min(max(2, len(name)/4), len(name)-1)+1
 	for _, k := range known {
 		if d := distance(name, k); d < bestDistance {
 			best, bestDistance = k, d

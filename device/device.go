@@ -120,39 +120,16 @@ func (f Fact) MarshalJSON() ([]byte, error) {
 type Identity struct {
 	// Driver is how it was reached: folder, mass-storage, ptp.
 	Driver string `json:"driver"`
-	// Profile names the description of the make that was used; empty with folders.
-	Profile string `json:"profile,omitempty"`
 	// Model as the maker calls it.
 	Model Fact `json:"model"`
 	// Officer is the id, 警号 or 执法证号, never a name.
 	Officer Fact `json:"officer"`
 	// Place is where it was found: a slot's port path, a mount point.
 	Place string `json:"place"`
+	// Profile names the description of the make that was used; empty with folders.
+	Profile string `json:"profile,omitempty"`
 	// Serial is the recorder's own number (DevNo, USB serial).
 	Serial Fact `json:"serial"`
-}
-
-// ClockKind says how much is known of a recorder's clock.
-type ClockKind string
-
-// The kinds of clock reading.
-const (
-	ClockMeasured ClockKind = "measured" // the recorder was asked
-	ClockBounded  ClockKind = "bounded"  // a limit follows from the footage
-	ClockUnknown  ClockKind = "unknown"  // nothing can be said
-)
-
-// ClockReading is one comparison of the recorder's clock with the station's
-// (第十条: 对系统时间进行校准). The offset is recorder minus station, + is fast.
-type ClockReading struct {
-	Kind ClockKind `json:"kind"`
-	// Method says how, or why not, in words for a report.
-	Method string `json:"method"`
-	// Offset and Uncertainty are nil unless Kind is measured or bounded.
-	Offset *time.Duration `json:"offset_ns,omitempty"`
-	// StationTime is the station's clock at the reading.
-	StationTime time.Time      `json:"station_time"`
-	Uncertainty *time.Duration `json:"uncertainty_ns,omitempty"`
 }
 
 // ClockSetter is a Recorder whose clock the station may set (第十条). A session
@@ -170,13 +147,13 @@ var ErrNoClock = errors.New("the recorder's clock can't be set from here")
 
 // ClockSetting is what was done to a recorder's clock.
 type ClockSetting struct {
+	// After is the clock read again. Of kind ClockUnknown where it can't be, such
+	// as a file that the recorder reads when it starts.
+	After ClockReading `json:"after"`
 	// Method says how, in words for a report.
 	Method string `json:"method"`
 	// SetAt is the station's clock when it was set.
 	SetAt time.Time `json:"set_at"`
-	// After is the clock read again. Of kind ClockUnknown where it can't be, such
-	// as a file that the recorder reads when it starts.
-	After ClockReading `json:"after"`
 }
 
 // Health is the recorder's condition. Nil is unknown.
@@ -190,14 +167,14 @@ type Health struct {
 
 // Volume is one file system of a recorder, or a disk without any that can be read.
 type Volume struct {
-	// Name is what the kernel calls it: sda1, or the storage id of a PTP recorder.
-	Name  string `json:"name"`
-	Label Fact   `json:"label"`
+	CapacityBytes *int64 `json:"capacity_bytes,omitempty"`
 	// FileSystem is vfat, exfat, ext4, or what else was found: ntfs, luks. Empty:
 	// nothing that is known.
-	FileSystem    string `json:"file_system,omitempty"`
-	CapacityBytes *int64 `json:"capacity_bytes,omitempty"`
-	FreeBytes     *int64 `json:"free_bytes,omitempty"`
+	FileSystem string `json:"file_system,omitempty"`
+	FreeBytes  *int64 `json:"free_bytes,omitempty"`
+	Label      Fact   `json:"label"`
+	// Name is what the kernel calls it: sda1, or the storage id of a PTP recorder.
+	Name string `json:"name"`
 	// Trouble says what is wrong: not unmounted cleanly, can't be read. Empty: nothing
 	// that was seen.
 	Trouble string `json:"trouble,omitempty"`

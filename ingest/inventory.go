@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/bodyworn/ingestd/device"
@@ -109,8 +110,14 @@ func (w *session) findOpenSession(ctx context.Context, entries []device.Entry) e
 		if err != nil {
 			return err
 		}
-		if w.isOurs(candidate) && (w.record.Recorder != "" || shows(entries, files)) {
+		switch {
+		case !w.isOurs(candidate):
+		case w.record.Recorder != "" || shows(entries, files):
 			return w.resume(ctx, candidate, files)
+		case untouched(files):
+			if err := w.forget(ctx, candidate); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -121,6 +128,30 @@ func (w *session) findOpenSession(ctx context.Context, entries []device.Entry) e
 func (w *session) isOurs(other journal.Session) bool {
 	return other.Recorder == w.record.Recorder &&
 		(w.record.Recorder != "" || other.Identity.Place == w.record.Identity.Place)
+}
+
+// forget drops an open session that nobody could ever go on with: nothing tells
+// whose it was, and nothing of it has reached the store.
+func (w *session) forget(ctx context.Context, s journal.Session) error {
+	empty := true
+	err := w.withStore(ctx, func() error {
+		for _, err := range w.vault.List(ctx, s.Prefix) {
+			empty = false // a file whose answer a crash has swallowed
+			return err
+		}
+		return nil
+	})
+	if err != nil || !empty {
+		return err
+	}
+	return w.journal.DropSession(ctx, s.ID)
+}
+
+// untouched reports whether the journal knows of nothing that was sent to the store.
+func untouched(files []*journal.File) bool {
+	return !slices.ContainsFunc(files, func(f *journal.File) bool {
+		return f.State != journal.Pending && f.State != journal.Noted && f.State != journal.Unreadable
+	})
 }
 
 // shows reports whether all that was begun to store is still there, unchanged.

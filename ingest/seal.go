@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -69,6 +70,7 @@ func (w *session) documents(result journal.SessionState) (journal.Documents, err
 		Software: w.cfg.Software,
 		Station: manifest.Station{
 			ID: w.cfg.ID, Name: w.cfg.Name, Timezone: w.cfg.Location.String(),
+			Clock:           r.Condition.Station,
 			ClockFellBack:   w.journal.ClockFellBack().Round(time.Millisecond).Seconds(),
 			StoreClockAhead: w.vault.StoreAhead().Seconds(),
 		},
@@ -76,10 +78,14 @@ func (w *session) documents(result journal.SessionState) (journal.Documents, err
 			ID: r.ID, Result: string(result), Slot: r.Slot, Verification: r.Verification,
 			DockedAt: w.local(r.DockedAt), SealedAt: w.local(r.EndedAt), RetainUntil: w.local(r.RetainUntil),
 		},
-		Recorder: manifest.Recorder{Identity: r.Identity, Clock: r.Clock, Health: r.Health},
-		Vault:    manifest.Vault{Bucket: w.vault.Bucket(), Prefix: r.Prefix},
-		Totals:   totals(w.files),
-		Files:    make([]manifest.File, len(w.files)),
+		Recorder: manifest.Recorder{
+			Identity: r.Identity, Health: r.Health,
+			Clock: r.Clock, ClockVerdict: cmp.Or(r.Condition.Verdict, device.ClockNotKnown), ClockBound: r.Condition.Bound,
+			ClockDrift: r.Condition.Drift, ClockSet: r.Condition.Set, ClockNotSet: r.Condition.NotSet,
+		},
+		Vault:  manifest.Vault{Bucket: w.vault.Bucket(), Prefix: r.Prefix},
+		Totals: totals(w.files),
+		Files:  make([]manifest.File, len(w.files)),
 	}
 	for i, f := range w.files {
 		m.Files[i] = w.entry(f)

@@ -20,6 +20,8 @@ type session struct {
 	docking device.Docking
 	options Options
 	began   time.Time
+	// lifetime is the caller's context: a serial number is held beyond this try.
+	lifetime context.Context
 
 	recorder device.Recorder // nil before it is opened and after it is released
 	record   journal.Session // the journal's row
@@ -27,6 +29,8 @@ type session struct {
 	namer    *storage.Namer
 	resumed  bool
 	read     counter
+	witness  witness
+	health   device.Health // at the end, for the check before use
 }
 
 // looksAtMost bounds how often a recorder that is still being written to is
@@ -41,7 +45,7 @@ func (w *session) run(ctx context.Context) (err error) {
 	if err := w.identify(ctx); err != nil {
 		return err
 	}
-	release, err := w.claim(w.record.Recorder)
+	release, err := w.claim(w.lifetime, w.record.Recorder, w.docking)
 	if err != nil {
 		return err
 	}
@@ -72,7 +76,18 @@ func (w *session) run(ctx context.Context) (err error) {
 			break
 		}
 	}
-	// 4. Seal: the manifest is the commit mark.
+	// 4. What the footage tells of the clock; then the clock is set, and not before:
+	// nothing that was set can be measured any more.
+	w.boundClock()
+	if err := w.setClock(ctx); err != nil {
+		return w.interrupted(ctx, err)
+	}
+	if w.docking.Stays {
+		if w.health, err = w.recorder.Health(ctx); err != nil {
+			w.health = device.Health{} // unknown: a person looks
+		}
+	}
+	// 5. Seal: the manifest is the commit mark.
 	w.show(Finalizing)
 	if err := w.seal(ctx); err != nil {
 		return w.interrupted(ctx, err)
@@ -109,7 +124,11 @@ func (w *session) identify(ctx context.Context) error {
 		id.Officer = device.Fact{Value: registered.Officer, Source: "register"}
 	}
 	w.record.Officer, w.record.Identity = id.Officer.Value, id
-	w.emitFor(Event{Name: "slot.identified", Message: "clock: " + string(clock.Kind)})
+	if err := w.judgeClock(ctx, clock); err != nil {
+		return err
+	}
+	w.emitFor(Event{Name: "slot.identified", Message: "clock: " + clock.Words()})
+	w.warnOfClock()
 	return nil
 }
 
@@ -211,6 +230,9 @@ func (w *session) tell(r Report, err error) {
 		e.Message = "put the recorder back: " + e.Message
 	case UnknownDevice:
 		e.Name, e.Level = "device.unknown", Alarm
+		if errors.Is(err, device.ErrNotARecorder) {
+			e.Level = Warn
+		}
 	case Conflict:
 		e.Name, e.Level = "device.conflict", Alarm
 	default:

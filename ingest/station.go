@@ -45,6 +45,13 @@ type Config struct {
 	// Patience is how long a session waits for a store that does not answer,
 	// counted from the last answer, before it is put off.
 	Patience time.Duration
+	// ClockWarnOver is how far off a recorder's clock may be.
+	ClockWarnOver time.Duration
+	// SetClocks lets recorders' clocks be set, where their profile allows it.
+	SetClocks bool
+	// StationClock asks for the state of the station's clock; nil: the kernel.
+	StationClock func() device.StationClock
+	PreUse       device.PreUseLimits
 	// Events is called for every change of state, from many goroutines.
 	Events func(Event)
 }
@@ -58,7 +65,7 @@ type Station struct {
 	turns   chan struct{} // a place for each docking that may be read
 
 	mu     sync.Mutex
-	docked map[string]bool // guarded by mu; serials that are being worked on
+	docked map[string]<-chan struct{} // guarded by mu; serial numbers that are taken, by the docking that has them
 }
 
 // NewStation makes a station of a vault and a journal, which stay the caller's.
@@ -67,7 +74,7 @@ func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal) *Station
 		cfg: cfg, vault: vault, journal: jrn,
 		buffers: newBufferPool(cfg.BufferMemory, cfg.PartSize),
 		turns:   make(chan struct{}, max(1, cfg.Parallel)),
-		docked:  map[string]bool{},
+		docked:  map[string]<-chan struct{}{},
 	}
 }
 
@@ -76,8 +83,11 @@ func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal) *Station
 // they were being sealed are sealed now, for which no recorder is needed.
 func (s *Station) Prepare(ctx context.Context) error {
 	if back := s.journal.ClockFellBack(); back > time.Minute {
-		s.emit(Event{Name: "clock.station_unsynced", Level: Alarm, Message: fmt.Sprintf(
+		s.emit(Event{Name: "clock.station_fell_back", Level: Alarm, Message: fmt.Sprintf(
 			"the station's clock is %s behind the latest time it has seen: set it; until then retention counts from the later time", back.Round(time.Second))})
+	}
+	if clock := s.stationClock(); !clock.Synchronised {
+		s.emit(Event{Name: "clock.station_unsynced", Level: Warn, Message: clock.Why + "; no recorder's clock is set meanwhile"})
 	}
 	passed, err := s.journal.LastSelfTest(ctx, s.vault.Describe())
 	if err != nil {
@@ -132,6 +142,7 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 	if o.Progress == nil {
 		o.Progress = &Progress{}
 	}
+	w := &session{Station: s, docking: d, options: o, began: time.Now(), lifetime: ctx}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if d.Removed != nil {
@@ -143,7 +154,6 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 			}
 		}()
 	}
-	w := &session{Station: s, docking: d, options: o, began: time.Now()}
 	w.show(Identifying)
 	s.emit(Event{Name: "slot.inserted", Slot: d.Slot})
 	err := w.run(ctx)
@@ -157,6 +167,9 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 	if err == nil {
 		err = released
 	}
+	if err == nil && d.Stays && w.record.State == journal.StateSealed {
+		err = w.checkBeforeUse(context.WithoutCancel(ctx))
+	}
 	report := w.report()
 	switch {
 	case err == nil && report.Session.State == journal.StateSealed:
@@ -165,7 +178,7 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 		report.State = RemovedEarly
 	case errors.Is(err, ErrConflict):
 		report.State = Conflict
-	case errors.Is(err, ErrUnregistered):
+	case errors.Is(err, ErrUnregistered), errors.Is(err, device.ErrNotARecorder):
 		report.State = UnknownDevice
 	default:
 		report.State = Failed
@@ -177,22 +190,37 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 
 // claim reserves a serial number for one docking at a time. Two recorders that
 // show the same one can't be told apart, and so neither file nor officer could be
-// trusted to be the right one's.
-func (s *Station) claim(serial string) (release func(), err error) {
+// trusted to be the right one's. A recorder that stays in its slot keeps its number
+// until it is taken out: the other one would else be called a second docking of it.
+func (s *Station) claim(ctx context.Context, serial string, d device.Docking) (release func(), err error) {
 	if serial == "" {
 		return func() {}, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.docked[serial] {
+	holder, taken := s.docked[serial]
+	if taken && (holder == nil || holder != d.Removed) {
 		return nil, fmt.Errorf("serial %s: %w", serial, ErrConflict)
 	}
-	s.docked[serial] = true
-	return func() {
+	s.docked[serial] = d.Removed
+	free := func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.docked, serial)
-	}, nil
+	}
+	if !d.Stays {
+		return free, nil
+	}
+	if !taken { // else an earlier try of this docking waits already
+		go func() {
+			select {
+			case <-d.Removed:
+			case <-ctx.Done():
+			}
+			free()
+		}()
+	}
+	return func() {}, nil
 }
 
 func (s *Station) emit(e Event) {
@@ -216,12 +244,13 @@ const (
 // Attend works on one docking until its session has ended, the recorder is gone
 // or ctx ends. What another try can mend, a store that is away, a journal that
 // can't be written, is tried again while the recorder stays; it keeps its
-// footage meanwhile.
+// footage meanwhile. With a recorder that stays in a slot it waits until that is
+// taken out, and then tells whether it is fit for use.
 func (s *Station) Attend(ctx context.Context, d device.Docking) {
 	for pause := firstRetry; ; pause = min(2*pause, longRetry) {
-		_, err := s.Ingest(ctx, d, Options{})
-		if err == nil || ctx.Err() != nil ||
-			errors.Is(err, device.ErrRemoved) || errors.Is(err, ErrConflict) || errors.Is(err, ErrUnregistered) {
+		report, err := s.Ingest(ctx, d, Options{})
+		if err == nil || ctx.Err() != nil || isFinal(err) {
+			s.awaitUndocking(ctx, d, report)
 			return
 		}
 		select {
@@ -231,5 +260,26 @@ func (s *Station) Attend(ctx context.Context, d device.Docking) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// isFinal: trying again while the recorder stays would meet the same, or do harm.
+func isFinal(err error) bool {
+	for _, end := range []error{device.ErrRemoved, device.ErrNeedsPerson, device.ErrNotARecorder, ErrConflict, ErrUnregistered} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Station) awaitUndocking(ctx context.Context, d device.Docking, r Report) {
+	if !d.Stays {
+		return
+	}
+	select {
+	case <-d.Removed:
+		s.tellPreUse(r)
+	case <-ctx.Done():
 	}
 }

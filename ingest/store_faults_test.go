@@ -305,7 +305,7 @@ func TestAClockThatFellBackDoesNotShortenALock(t *testing.T) {
 	if err := w.station.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if w.saw("clock.station_unsynced") != 1 {
+	if w.saw("clock.station_fell_back") != 1 {
 		t.Error("nobody is told of the clock")
 	}
 	write(t, card, map[string]int{"b.mp4": 10})

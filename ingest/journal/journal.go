@@ -129,28 +129,54 @@ func open(dir string) (*sql.DB, error) {
 	return sql.Open("sqlite", dsn)
 }
 
-func migrate(db *sql.DB) error {
-	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	switch version {
-	case schemaVersion:
-		return nil
-	case 0:
-		tx, err := db.Begin()
-		if err != nil {
-			return err
-		}
-		if _, err := tx.Exec(schema + fmt.Sprintf("\nPRAGMA user_version = %d;", schemaVersion)); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-		return tx.Commit()
-	}
-	return fmt.Errorf("the database has version %d and this program knows %d: use the ingestd that wrote it", version, schemaVersion)
+const schemaVersion = 2
+
+// upgrades lead from a version to the next one. They only add.
+var upgrades = map[int]string{
+	1: `ALTER TABLE sessions ADD COLUMN condition TEXT NOT NULL DEFAULT '{}';
+		ALTER TABLE recorders ADD COLUMN profile TEXT NOT NULL DEFAULT '';
+		CREATE TABLE refused_passwords (digest TEXT PRIMARY KEY, refused_at TEXT NOT NULL) STRICT;`,
 }
 
-const schemaVersion = 1
+// migrate brings a database, new or of an earlier release, up to this version: in
+// one transaction, so that a crash leaves the one or the other.
+func migrate(db *sql.DB) error {
+	var version int
+	// Looked at without the write lock: a command that only reads waits for nobody.
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version == schemaVersion {
+		return err
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	if err := bringUp(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+func bringUp(tx *sql.Tx) error {
+	var version int
+	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version == schemaVersion {
+		return nil
+	}
+	if version > schemaVersion {
+		return fmt.Errorf("the database has version %d and this program knows %d: use the ingestd that wrote it", version, schemaVersion)
+	}
+	changes := schema
+	if version > 0 {
+		changes = ""
+		for ; version < schemaVersion; version++ {
+			changes += upgrades[version]
+		}
+	}
+	_, err := tx.Exec(changes + fmt.Sprintf("\nPRAGMA user_version = %d;", schemaVersion))
+	return err
+}
 
 // Close waits for the last commit and closes the database.
 func (j *Journal) Close() error {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -256,6 +257,74 @@ func TestAForeignVersionIsRefused(t *testing.T) {
 	}
 	if _, err := journal.Open(dir, journal.Own); err == nil {
 		t.Error("a journal of another version was opened")
+	}
+}
+
+// A journal of an earlier release is brought up to date with all that is in it.
+func TestAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
+	dir := t.TempDir()
+	old, err := os.ReadFile("testdata/schema-1.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, journal.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(string(old) + `PRAGMA user_version = 1;
+		INSERT INTO recorders VALUES ('R1', '052507', 'spare', '2026-11-24T00:00:00Z');
+		INSERT INTO sessions VALUES ('s1','sealed','R1','052507','1','{}','{"kind":"unknown"}','{}','T/2026-11-24/s1/','readback',
+			'2026-11-24T00:00:00Z','','','','','','',NULL,NULL);`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to do
+		j := open(t, dir)
+		all, err := j.Recorders(t.Context())
+		if err != nil || len(all) != 1 || all[0].Officer != "052507" || all[0].Profile != "" {
+			t.Errorf("the register: %+v, %v", all, err)
+		}
+		s, err := j.Session(t.Context(), "s1")
+		if err != nil || s.State != journal.StateSealed || s.Condition.Verdict != "" || s.Condition.Bound != nil {
+			t.Errorf("the session: %+v, %v", s, err)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What was refused is remembered over restarts, for that recorder and password
+// only, and the file does not hold the password.
+func TestARefusedPasswordIsRemembered(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir)
+	if err := j.PasswordRefused(t.Context(), "R1", "opensesame"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j = open(t, dir)
+	defer j.Close()
+	for _, c := range []struct {
+		recorder, password string
+		want               bool
+	}{{"R1", "opensesame", true}, {"R1", "other", false}, {"R2", "opensesame", false}} {
+		if got, err := j.WasPasswordRefused(t.Context(), c.recorder, c.password); err != nil || got != c.want {
+			t.Errorf("%s with %s: %v, %v", c.recorder, c.password, got, err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if data, err := os.ReadFile(f); err != nil || strings.Contains(string(data), "opensesame") {
+			t.Errorf("%s holds the password (%v)", f, err)
+		}
 	}
 }
 

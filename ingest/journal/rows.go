@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage"
 )
 
@@ -39,6 +40,7 @@ type Session struct {
 	Identity     device.Identity
 	Clock        device.ClockReading
 	Health       device.Health
+	Condition    Condition
 	Prefix       string // of its keys in the store, ends with a slash
 	Verification string
 	DockedAt     time.Time
@@ -46,6 +48,26 @@ type Session struct {
 	RetainUntil  time.Time
 	Reason       string
 	Manifest     ManifestRef
+}
+
+// Condition is what was made of a recorder's clock and health: the judgement, and
+// what was done. Its first readings stay in Session, as they were.
+type Condition struct {
+	// Bound is what the footage tells of a clock that could not be asked; nil:
+	// nothing.
+	Bound *device.ClockReading `json:"clock_bound,omitempty"`
+	// Drift since the recorder's last docking; nil: not known.
+	Drift *manifest.Drift `json:"clock_drift,omitempty"`
+	// Set is what was done to the clock; nil: nothing.
+	Set *device.ClockSetting `json:"clock_set,omitempty"`
+	// NotSet says why the clock was not set.
+	NotSet string `json:"clock_not_set,omitempty"`
+	// Verdict is that of the first reading, or of the bound where there is none.
+	Verdict device.ClockVerdict `json:"clock_verdict,omitempty"`
+	// Station is the station's own clock at the reading.
+	Station *device.StationClock `json:"station_clock,omitempty"`
+	// PreUse is the check before use; nil: the session has not ended well.
+	PreUse *device.PreUseCheckup `json:"preuse,omitempty"`
 }
 
 // ManifestRef says which object is the manifest of an ended session.
@@ -114,9 +136,10 @@ type Recorder struct {
 	Officer string // id; empty: not assigned
 	Note    string
 	AddedAt time.Time
+	Profile string // its make; empty: as it matches
 }
 
-const sessionColumns = `id, state, recorder, officer, slot, identity, clock, health, prefix, verification,
+const sessionColumns = `id, state, recorder, officer, slot, identity, clock, health, condition, prefix, verification,
 	docked_at, ended_at, retain_until, reason, manifest_key, manifest_version, manifest_sha256`
 
 // SaveSession writes a session, a new one or one that changed.
@@ -128,14 +151,15 @@ func saveSession(tx *sql.Tx, s Session) error {
 	identity, err1 := json.Marshal(s.Identity)
 	clock, err2 := json.Marshal(s.Clock)
 	health, err3 := json.Marshal(s.Health)
-	if err := errors.Join(err1, err2, err3); err != nil {
+	condition, err4 := json.Marshal(s.Condition)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
-	_, err := tx.Exec(`INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+	_, err := tx.Exec(`INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET state=excluded.state, officer=excluded.officer, slot=excluded.slot, identity=excluded.identity,
-		clock=excluded.clock, health=excluded.health, ended_at=excluded.ended_at, retain_until=excluded.retain_until, reason=excluded.reason,
+		clock=excluded.clock, health=excluded.health, condition=excluded.condition, ended_at=excluded.ended_at, retain_until=excluded.retain_until, reason=excluded.reason,
 		manifest_key=excluded.manifest_key, manifest_version=excluded.manifest_version, manifest_sha256=excluded.manifest_sha256`,
-		s.ID, s.State, s.Recorder, s.Officer, s.Slot, string(identity), string(clock), string(health), s.Prefix, s.Verification,
+		s.ID, s.State, s.Recorder, s.Officer, s.Slot, string(identity), string(clock), string(health), string(condition), s.Prefix, s.Verification,
 		formatTime(s.DockedAt), formatTime(s.EndedAt), formatTime(s.RetainUntil), s.Reason,
 		s.Manifest.Key, s.Manifest.VersionID, s.Manifest.SHA256)
 	if err != nil {
@@ -207,6 +231,28 @@ func (j *Journal) Unended(ctx context.Context, recorder string) ([]Session, erro
 	return j.sessions(ctx, "WHERE recorder = ? AND state = ? ORDER BY docked_at DESC, id DESC", recorder, StateOpen)
 }
 
+// Last gives the latest session of a recorder that has ended, or nil. It tells
+// what was known of the recorder's clock then.
+func (j *Journal) Last(ctx context.Context, recorder string) (*Session, error) {
+	if recorder == "" {
+		return nil, nil
+	}
+	all, err := j.sessions(ctx, "WHERE recorder = ? AND state IN (?, ?) ORDER BY docked_at DESC, id DESC LIMIT 1", recorder, StateSealed, StateFailed)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &all[0], nil
+}
+
+// DropSession forgets an open session with nothing in the store.
+func (j *Journal) DropSession(ctx context.Context, id string) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		_, err1 := tx.Exec("DELETE FROM files WHERE session = ?", id)
+		_, err2 := tx.Exec("DELETE FROM sessions WHERE id = ? AND state = ?", id, StateOpen)
+		return errors.Join(err1, err2)
+	})
+}
+
 // HalfSealed gives the sessions whose documents have yet to reach the store.
 func (j *Journal) HalfSealed(ctx context.Context) ([]Session, error) {
 	return j.sessions(ctx, "WHERE state = ? ORDER BY docked_at, id", StateSealing)
@@ -221,13 +267,14 @@ func (j *Journal) sessions(ctx context.Context, where string, args ...any) (_ []
 	var all []Session
 	for rows.Next() {
 		var s Session
-		var identity, clock, health, docked, ended, until string
-		if err := rows.Scan(&s.ID, &s.State, &s.Recorder, &s.Officer, &s.Slot, &identity, &clock, &health, &s.Prefix, &s.Verification,
+		var identity, clock, health, condition, docked, ended, until string
+		if err := rows.Scan(&s.ID, &s.State, &s.Recorder, &s.Officer, &s.Slot, &identity, &clock, &health, &condition, &s.Prefix, &s.Verification,
 			&docked, &ended, &until, &s.Reason, &s.Manifest.Key, &s.Manifest.VersionID, &s.Manifest.SHA256); err != nil {
 			return nil, fmt.Errorf("journal: %w", err)
 		}
 		if err := errors.Join(
 			json.Unmarshal([]byte(identity), &s.Identity), json.Unmarshal([]byte(clock), &s.Clock), json.Unmarshal([]byte(health), &s.Health),
+			json.Unmarshal([]byte(condition), &s.Condition),
 			setTime(&s.DockedAt, docked), setTime(&s.EndedAt, ended), setTime(&s.RetainUntil, until),
 		); err != nil {
 			return nil, fmt.Errorf("journal: session %s: %w", s.ID, err)

@@ -15,6 +15,7 @@ CREATE TABLE sessions (
 	identity         TEXT NOT NULL, -- JSON
 	clock            TEXT NOT NULL, -- JSON
 	health           TEXT NOT NULL, -- JSON
+	condition        TEXT NOT NULL DEFAULT '{}', -- JSON: what was made of clock and health
 	prefix           TEXT NOT NULL, -- of the keys in the store
 	verification     TEXT NOT NULL, -- readback, checksum
 	docked_at        TEXT NOT NULL,
@@ -78,7 +79,15 @@ CREATE TABLE recorders (
 	serial   TEXT PRIMARY KEY,
 	officer  TEXT NOT NULL,
 	note     TEXT NOT NULL,
-	added_at TEXT NOT NULL
+	added_at TEXT NOT NULL,
+	profile  TEXT NOT NULL DEFAULT '' -- its make; empty: as it matches
+) STRICT;
+
+-- Passwords that a recorder has refused, as digests, so that none is tried on it
+-- twice: some lock themselves up after a few.
+CREATE TABLE refused_passwords (
+	digest     TEXT PRIMARY KEY, -- SHA-256 of recorder and password
+	refused_at TEXT NOT NULL
 ) STRICT;
 
 -- Stores whose lock self-test has passed, and when.

@@ -51,6 +51,8 @@ type Manifest struct {
 
 // Station is where the footage was taken in.
 type Station struct {
+	// Clock is what the kernel said of the station's clock at the docking.
+	Clock *device.StationClock `json:"clock,omitempty"`
 	// ClockFellBack is how far the system clock stood behind the latest time
 	// that the station had seen, in seconds; 0: it did not.
 	ClockFellBack float64 `json:"clock_fell_back_s"`
@@ -74,9 +76,24 @@ type Session struct {
 
 // Recorder is what was docked, as far as it is known.
 type Recorder struct {
-	Clock    device.ClockReading `json:"clock"`
-	Health   device.Health       `json:"health"`
-	Identity device.Identity     `json:"identity"`
+	// Clock is the first reading, before anything was done to the recorder.
+	Clock device.ClockReading `json:"clock"`
+	// ClockBound is what the footage tells of a clock that can't be asked.
+	ClockBound *device.ClockReading `json:"clock_bound,omitempty"`
+	ClockDrift *Drift               `json:"clock_drift,omitempty"`
+	// ClockNotSet says why a clock was left as it is.
+	ClockNotSet  string               `json:"clock_not_set,omitempty"`
+	ClockSet     *device.ClockSetting `json:"clock_set,omitempty"`
+	ClockVerdict device.ClockVerdict  `json:"clock_verdict"`
+	Health       device.Health        `json:"health"`
+	Identity     device.Identity      `json:"identity"`
+}
+
+// Drift is how fast the recorder's clock goes wrong since an earlier session.
+type Drift struct {
+	PPM         float64 `json:"ppm"` // microseconds a second, + gains
+	Uncertainty float64 `json:"ppm_uncertainty"`
+	Since       string  `json:"since_session"`
 }
 
 // Vault is where the objects are.

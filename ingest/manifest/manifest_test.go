@@ -29,6 +29,7 @@ func example() *manifest.Manifest {
 	until := time.Date(2027, 5, 25, 0, 0, 0, 0, zone)
 	const prefix = "NMQ-01/2026-11-24/20261124-181402-k3f9wq2a/"
 	battery, capacity := 61, int64(31_914_983_424)
+	fast, right, sure := 192*time.Second, 20*time.Millisecond, 50*time.Millisecond
 	object := func(key, alg, value string) *manifest.Object {
 		return &manifest.Object{
 			Key: key, VersionID: "01KDY1Q2Z6V3E8", Checksum: storage.Checksum{Algorithm: alg, Value: value},
@@ -51,12 +52,17 @@ func example() *manifest.Manifest {
 	gbk.SetPath("\xd6\xb4\xb7.MP4")
 	return &manifest.Manifest{
 		Schema: manifest.Schema, Software: "ingestd 1.0.0",
-		Station: manifest.Station{ID: "NMQ-01", Name: "奈曼旗文化市场综合执法局", Timezone: "Asia/Shanghai"},
+		Station: manifest.Station{ID: "NMQ-01", Name: "奈曼旗文化市场综合执法局", Timezone: "Asia/Shanghai", Clock: &device.StationClock{Why: "no time service keeps it"}},
 		Session: manifest.Session{ID: "20261124-181402-k3f9wq2a", Result: "failed", Slot: "3", DockedAt: at(18, 14, 2), SealedAt: at(18, 15, 0), RetainUntil: until, Verification: "readback"},
 		Recorder: manifest.Recorder{
-			Identity: device.Identity{Serial: device.Fact{Value: "NMQ0007", Source: "Param.ini DevNo"}, Driver: "folder", Place: "/media/card"},
-			Clock:    device.ClockReading{Kind: device.ClockUnknown, Method: "a directory has no clock that could be read", StationTime: at(18, 14, 2)},
-			Health:   device.Health{BatteryPercent: &battery, CapacityBytes: &capacity},
+			Identity: device.Identity{Serial: device.Fact{Value: "NMQ0007", Source: "USB serial number"}, Driver: "ptp", Profile: "generic-ptp", Place: "1-2.3"},
+			Clock:    device.ClockReading{Kind: device.ClockMeasured, Method: "PTP DateTime", StationTime: at(18, 14, 2), Offset: &fast, Uncertainty: &sure},
+			ClockSet: &device.ClockSetting{Method: "PTP DateTime", SetAt: at(18, 14, 40),
+				After: device.ClockReading{Kind: device.ClockMeasured, Method: "PTP DateTime", StationTime: at(18, 14, 41), Offset: &right, Uncertainty: &sure}},
+			ClockVerdict: device.ClockOff,
+			ClockDrift:   &manifest.Drift{PPM: 11.5, Uncertainty: 0.5, Since: "20261123-175500-x8m2p4qa"},
+			Health: device.Health{BatteryPercent: &battery, CapacityBytes: &capacity,
+				Volumes: []device.Volume{{Name: "00010001", Label: device.Fact{Value: "CARD", Source: "PTP"}, CapacityBytes: &capacity}}},
 		},
 		Vault:  manifest.Vault{Bucket: "footage", Prefix: prefix},
 		Totals: manifest.Totals{Files: 4, Bytes: 104_857_627, Stored: 2, Identical: 1, NotStored: 1},
@@ -108,11 +114,12 @@ func TestManifestsKeepToTheSchema(t *testing.T) {
 		t.Errorf("the example: %v", err)
 	}
 	for what, spoil := range map[string]func(*manifest.Manifest){
-		"verified without an object": func(m *manifest.Manifest) { m.Files[1].Object = nil },
-		"not stored with an object":  func(m *manifest.Manifest) { m.Files[3].Object = m.Files[1].Object },
-		"an unknown clock with an offset": func(m *manifest.Manifest) {
-			zero := time.Duration(0)
-			m.Recorder.Clock.Offset = &zero
+		"verified without an object":      func(m *manifest.Manifest) { m.Files[1].Object = nil },
+		"not stored with an object":       func(m *manifest.Manifest) { m.Files[3].Object = m.Files[1].Object },
+		"an unknown clock with an offset": func(m *manifest.Manifest) { m.Recorder.Clock.Kind = device.ClockUnknown },
+		"a measured clock without one":    func(m *manifest.Manifest) { m.Recorder.Clock.Offset = nil },
+		"a bounded clock without a bound": func(m *manifest.Manifest) {
+			m.Recorder.Clock = device.ClockReading{Kind: device.ClockBounded, StationTime: m.Session.DockedAt}
 		},
 		"a result that nobody knows": func(m *manifest.Manifest) { m.Session.Result = "fine" },
 	} {
