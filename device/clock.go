@@ -138,8 +138,8 @@ type ClockWitness interface {
 	Fix(e Entry, content []byte) (time.Time, bool)
 }
 
-// BoundByFile: a file can't be from the future, so that a clock by which it is was
-// fast by at least the difference when the file was written.
+// BoundByFile bounds by a file from the future: there is none, so that a clock by
+// which there is was fast by at least the difference when the file was written.
 func BoundByFile(newest, station time.Time, grain time.Duration) (ClockReading, bool) {
 	least := newest.Sub(station) - grain
 	if newest.IsZero() || least <= 0 {
@@ -148,9 +148,8 @@ func BoundByFile(newest, station time.Time, grain time.Duration) (ClockReading, 
 	return ClockReading{Kind: ClockBounded, AtLeast: &least, StationTime: station, Method: "its newest file lies in the station's future"}, true
 }
 
-// BoundByFix: a sidecar was written, by the recorder's clock, no earlier than the
-// satellite time in it, so that the clock was fast by at most the difference. modTime
-// is by the recorder's clock and rounded down to its grain.
+// BoundByFix bounds by a sidecar: it was written no earlier than the satellite time
+// in it, so that the clock was fast by at most the difference. modTime is by the recorder's clock and rounded down to its grain.
 func BoundByFix(modTime, fix, station time.Time, grain time.Duration) (ClockReading, bool) {
 	if modTime.IsZero() || fix.IsZero() {
 		return ClockReading{}, false

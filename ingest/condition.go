@@ -142,7 +142,7 @@ func (w *session) setClock(ctx context.Context) error {
 	case err != nil:
 		c.NotSet = err.Error()
 		w.emitFor(Event{Name: "clock.not_set", Level: Warn, Err: err, Message: "set the recorder's clock by hand"})
-		return nil
+		return nil //nolint:nilerr // it is told and written down; footage comes first
 	}
 	c.Set, c.NotSet = &set, ""
 	w.emitFor(Event{Name: "clock.set", Message: fmt.Sprintf("%s: was %s, is %s", set.Method, w.record.Clock.Words(), set.After.Words())})
@@ -153,7 +153,7 @@ func (w *session) setClock(ctx context.Context) error {
 
 // leaveClock says why the clock is not to be set, empty if it is.
 func (w *session) leaveClock() string {
-	clock, ahead := w.record.Clock, w.vault.StoreAhead()
+	clock := w.record.Clock
 	switch {
 	case !w.cfg.SetClocks:
 		return "the settings say so (clock.set)"
@@ -162,13 +162,22 @@ func (w *session) leaveClock() string {
 	case clock.Kind == device.ClockMeasured && clock.Offset.Abs() <= goodEnough:
 		return "it is right to the second"
 	}
-	if station := w.stationClock(); !station.Synchronised {
-		return "the station's own clock is not to be trusted: " + station.Why
-	}
-	if ahead.Abs() > storeAheadMost {
-		return fmt.Sprintf("the station's and the store's clock differ by %s", ahead.Abs().Round(time.Second))
+	if err := w.MaySetClock(); err != nil {
+		return err.Error()
 	}
 	return ""
+}
+
+// MaySetClock says why no recorder's clock is to be set from this station now: its
+// own is not to be trusted.
+func (s *Station) MaySetClock() error {
+	if station := s.stationClock(); !station.Synchronised {
+		return errors.New("the station's own clock is not to be trusted: " + station.Why)
+	}
+	if ahead := s.vault.StoreAhead().Abs(); ahead > storeAheadMost {
+		return fmt.Errorf("the station's and the store's clock differ by %s", ahead.Round(time.Second))
+	}
+	return nil
 }
 
 // checkBeforeUse judges whether the recorder may go out again (第十条).

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 )
@@ -31,7 +32,7 @@ const (
 var (
 	// ErrUnregistered: the recorder is not in the register and the station's
 	// policy is to refuse such.
-	ErrUnregistered = errors.New("the recorder is not in the register (台账)")
+	ErrUnregistered = device.ErrUnregistered
 	// ErrConflict: a recorder with the same serial number is docked already.
 	ErrConflict = errors.New("another recorder with the same serial number is docked")
 )

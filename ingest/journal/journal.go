@@ -202,7 +202,7 @@ func (j *Journal) closeFiles() error {
 // earlier than what this journal has seen. A clock that fell back, by a dead
 // battery or a hand, can so not shorten a retention that is counted from it.
 func (j *Journal) Now() time.Time {
-	now := time.Now()
+	now := systemTime()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.lastSeen.After(now) {
@@ -213,7 +213,7 @@ func (j *Journal) Now() time.Time {
 
 // ClockFellBack is how far the system clock is behind the latest time that the
 // journal has seen; zero where it is not.
-func (j *Journal) ClockFellBack() time.Duration { return max(0, time.Until(j.Now())) }
+func (j *Journal) ClockFellBack() time.Duration { return max(0, j.Now().Sub(systemTime())) }
 
 func (j *Journal) readLastSeen() error {
 	var text string
@@ -282,7 +282,7 @@ func (j *Journal) commit(batch []job) {
 		if _, err := tx.Exec("INSERT INTO meta (name, value) VALUES ('last_seen', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", formatTime(seen)); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
-		if err := tx.Commit(); err != nil {
+		if err := makeDurable(tx); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 		j.mu.Lock()
