@@ -26,6 +26,10 @@ var ErrRemoved = errors.New("the recorder was removed")
 // the chain of an error that tells what a person has to do.
 var ErrNeedsPerson = errors.New("this needs a person")
 
+// ErrUnregistered says that the recorder is not in the register (台账) and that the
+// station's policy is to refuse such.
+var ErrUnregistered = errors.New("the recorder is not in the register (台账)")
+
 // ErrNotARecorder says that what is in the slot is no recorder: a keyboard, a
 // stick that no profile speaks of. It was not opened.
 var ErrNotARecorder = errors.New("this is not a recorder")

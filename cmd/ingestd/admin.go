@@ -52,8 +52,9 @@ func (a *app) recordersCmd() *cobra.Command {
 		},
 	}
 	add.Flags().StringVar(&r.Officer, "officer", "", "`ID` of the officer whom it is assigned to")
+	add.Flags().StringVar(&r.Profile, "profile", "", "`NAME` of its make's profile; empty: as it is recognised")
 	add.Flags().StringVar(&r.Note, "note", "", "anything worth noting; no names of people")
-	return group("recorders", "The register of recorders (台账)", add, &cobra.Command{
+	return group("recorders", "The register of recorders (台账), and the makes that are known", add, a.recordersProfilesCmd(), a.recordersTestCmd(), &cobra.Command{
 		Use: "list", Short: "List the register", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.recordersList(cmd.Context()) },
 	})
@@ -68,6 +69,15 @@ func (a *app) recordersAdd(ctx context.Context, r journal.Recorder) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
+	if r.Profile != "" {
+		profiles, err := loadProfiles(w.cfg)
+		if err != nil {
+			return err
+		}
+		if _, ok := profiles.Named(r.Profile); !ok {
+			return exitError{exitNotFound, fmt.Errorf("there is no profile %q: `ingestd recorders profiles` lists them", r.Profile)}
+		}
+	}
 	r.AddedAt = w.journal.Now()
 	return w.journal.AddRecorder(ctx, r)
 }
@@ -86,15 +96,15 @@ func (a *app) recordersList(ctx context.Context) (err error) {
 	if a.output == "json" {
 		items := []map[string]any{}
 		for _, r := range all {
-			items = append(items, map[string]any{"serial": r.Serial, "officer_id": r.Officer, "note": r.Note, "added_at": known(r.AddedAt, loc)})
+			items = append(items, map[string]any{"serial": r.Serial, "officer_id": r.Officer, "profile": r.Profile, "note": r.Note, "added_at": known(r.AddedAt, loc)})
 		}
 		return printJSON(a.out, map[string]any{"schema": "ingestd.recorders/1", "items": items})
 	}
 	var rows [][]any
 	for _, r := range all {
-		rows = append(rows, []any{r.Serial, orDash(r.Officer), orDash(r.Note), when(r.AddedAt, loc)})
+		rows = append(rows, []any{r.Serial, orDash(r.Officer), orDash(r.Profile), orDash(r.Note), when(r.AddedAt, loc)})
 	}
-	printTable(a.out, []string{"SERIAL", "OFFICER", "NOTE", "ADDED"}, rows)
+	printTable(a.out, []string{"SERIAL", "OFFICER", "PROFILE", "NOTE", "ADDED"}, rows)
 	return nil
 }
 

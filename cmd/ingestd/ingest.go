@@ -148,7 +148,7 @@ func (a *app) printReport(w *workplace, r ingest.Report, ingestErr error) error 
 	p("session  采集批次  ", "%s", orDash(s.ID))
 	p("recorder 记录仪    ", "%s", fact(s.Identity.Serial))
 	p("officer  执法人员  ", "%s", fact(s.Identity.Officer))
-	p("clock    时间偏差  ", "%s", clockWords(s.Clock))
+	p("clock    时间偏差  ", "%s", s.Clock.Words())
 	p("files    文件      ", "%d (%s): %d stored, %d identical, %d not stored", r.Totals.Files, size(r.Totals.Bytes), r.Totals.Stored, r.Totals.Identical, r.Totals.NotStored)
 	p("read     读取      ", "%s from the recorder", size(r.BytesRead))
 	if s.State == journal.StateSealed || s.State == journal.StateFailed {
@@ -172,18 +172,6 @@ func (a *app) printReport(w *workplace, r ingest.Report, ingestErr error) error 
 	}
 	fmt.Fprintf(a.out, "\n%s\n", headlines[r.State])
 	return nil
-}
-
-func clockWords(c device.ClockReading) string {
-	switch {
-	case c.Kind == "":
-		return "未知 unknown (not read)"
-	case c.Offset == nil || c.Kind == device.ClockUnknown:
-		return "未知 unknown (" + c.Method + ")"
-	case *c.Offset < 0:
-		return fmt.Sprintf("慢 %s slow (%s, %s)", -*c.Offset, c.Kind, c.Method)
-	}
-	return fmt.Sprintf("快 %s fast (%s, %s)", *c.Offset, c.Kind, c.Method)
 }
 
 func verificationWords(v string) string {

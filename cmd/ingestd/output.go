@@ -60,6 +60,7 @@ type sessionJSON struct {
 	Identity     device.Identity     `json:"identity"`
 	Clock        device.ClockReading `json:"clock"`
 	Health       device.Health       `json:"health"`
+	Condition    journal.Condition   `json:"condition"`
 	DockedAt     *time.Time          `json:"docked_at"`
 	EndedAt      *time.Time          `json:"ended_at"`
 	RetainUntil  *time.Time          `json:"retain_until"`
@@ -88,7 +89,7 @@ type fileJSON struct {
 func toJSON(s journal.Session, files []*journal.File, loc *time.Location) sessionJSON {
 	j := sessionJSON{
 		ID: s.ID, State: string(s.State), Recorder: s.Recorder, Officer: s.Officer, Slot: s.Slot,
-		Identity: s.Identity, Clock: s.Clock, Health: s.Health, Verification: s.Verification, Reason: s.Reason,
+		Identity: s.Identity, Clock: s.Clock, Health: s.Health, Condition: s.Condition, Verification: s.Verification, Reason: s.Reason,
 		Prefix: s.Prefix, ManifestKey: s.Manifest.Key,
 		DockedAt: known(s.DockedAt, loc), EndedAt: known(s.EndedAt, loc), RetainUntil: known(s.RetainUntil, loc),
 	}

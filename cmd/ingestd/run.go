@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/device/dock"
 	"github.com/bodyworn/ingestd/device/folder"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
@@ -45,25 +46,16 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	if err := station.Prepare(ctx); err != nil {
 		return err
 	}
+	known, err := w.recordersOf(station)
+	if err != nil {
+		return err
+	}
 	if checkOnly {
-		fmt.Fprintln(a.out, "ready: settings, journal, store and lock are in order")
+		fmt.Fprintln(a.out, "ready: settings, profiles, journal, store and lock are in order")
 		return nil
 	}
-	if len(w.cfg.Sources) == 0 {
-		return &configs.Error{File: w.cfg.File(), Problems: []configs.Problem{{Key: "sources", Text: "there is none, so no recorder could ever be seen: name at least one, see the comments in ingestd.yaml"}}}
-	}
-	watcher := &folder.Watcher{
-		Settle: w.cfg.Ingest.Settle,
-		Docked: func(ctx context.Context, d device.Docking) { station.Attend(ctx, d) },
-		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot}) },
-		Trouble: func(err error) {
-			emit(ingest.Event{Name: "source.trouble", Level: ingest.Alarm, Err: err, Message: "recorders there are not seen"})
-		},
-	}
-	var paths []string
-	for _, s := range w.cfg.Sources {
-		watcher.Sources = append(watcher.Sources, folder.Source{Path: s.Path, Kind: string(s.Kind), Slot: s.Slot})
-		paths = append(paths, s.Path)
+	if err := errNothingToWatch(w.cfg); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -76,11 +68,39 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 			}
 		}()
 	}
-	emit(ingest.Event{Name: "daemon.ready", Message: "watching " + strings.Join(paths, ", ")})
-	err = watcher.Run(ctx)
+	emit(ingest.Event{Name: "daemon.ready", Message: watchingWords(w.cfg)})
+	err = w.watch(ctx, station, known, emit)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause // a supervisor starts us, and the store, again
 	}
 	emit(ingest.Event{Name: "daemon.stop", Err: err})
 	return err
+}
+
+// watch takes in what appears in folders and slots until ctx ends. Where the one
+// can't be watched at all the other ends too: a supervisor tries again.
+func (w *workplace) watch(ctx context.Context, station *ingest.Station, known *dock.Config, emit func(ingest.Event)) error {
+	all, ctx := errgroup.WithContext(ctx)
+	if len(w.cfg.Sources) > 0 {
+		all.Go(func() error { return w.watchFolders(ctx, station, emit) })
+	}
+	if w.cfg.USB.Watch != configs.WatchOff {
+		all.Go(func() error { return w.watchUSB(ctx, station, known, emit) })
+	}
+	return all.Wait()
+}
+
+func (w *workplace) watchFolders(ctx context.Context, station *ingest.Station, emit func(ingest.Event)) error {
+	watcher := &folder.Watcher{
+		Settle: w.cfg.Ingest.Settle,
+		Docked: func(ctx context.Context, d device.Docking) { station.Attend(ctx, d) },
+		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot}) },
+		Trouble: func(err error) {
+			emit(ingest.Event{Name: "source.trouble", Level: ingest.Alarm, Err: err, Message: "recorders there are not seen"})
+		},
+	}
+	for _, s := range w.cfg.Sources {
+		watcher.Sources = append(watcher.Sources, folder.Source{Path: s.Path, Kind: string(s.Kind), Slot: s.Slot})
+	}
+	return watcher.Run(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -71,11 +72,14 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 	}
 	for _, line := range [][2]string{
 		{"session", s.ID}, {"state", string(s.State)}, {"reason", orDash(tame(s.Reason))}, {"slot", s.Slot},
-		{"recorder", fact(s.Identity.Serial)}, {"officer", fact(s.Identity.Officer)}, {"clock", clockWords(s.Clock)},
+		{"recorder", fact(s.Identity.Serial)}, {"model", fact(s.Identity.Model)}, {"officer", fact(s.Identity.Officer)}, {"profile", orDash(s.Identity.Profile)},
+		{"clock", s.Clock.Words()}, {"", clockDone(s.Condition)}, {"pre-use", preUseWords(s.Condition)},
 		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)},
 		{"verification", s.Verification}, {"manifest", orDash(s.Manifest.Key)},
 	} {
-		fmt.Fprintf(a.out, "%-13s %s\n", line[0], line[1])
+		if line[1] != "" {
+			fmt.Fprintf(a.out, "%-13s %s\n", line[0], line[1])
+		}
 	}
 	fmt.Fprintln(a.out)
 	var rows [][]any
@@ -88,4 +92,31 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 	}
 	printTable(a.out, []string{"PATH", "KIND", "BYTES", "STATE", "SHA-256", "NOTE"}, rows, 3)
 	return nil
+}
+
+// clockDone tells what else is known of the clock, and what was done to it.
+func clockDone(c journal.Condition) string {
+	var parts []string
+	if c.Verdict != "" {
+		parts = append(parts, "judged "+string(c.Verdict))
+	}
+	if c.Bound != nil {
+		parts = append(parts, c.Bound.Words())
+	}
+	if c.Drift != nil {
+		parts = append(parts, fmt.Sprintf("走时误差 drift %+.1f ± %.1f ppm since %s", c.Drift.PPM, c.Drift.Uncertainty, c.Drift.Since))
+	}
+	if c.Set != nil {
+		parts = append(parts, "已校时 set, then "+c.Set.After.Words())
+	} else if c.NotSet != "" {
+		parts = append(parts, "未校时 not set: "+c.NotSet)
+	}
+	return tame(strings.Join(parts, "; "))
+}
+
+func preUseWords(c journal.Condition) string {
+	if c.PreUse == nil {
+		return ""
+	}
+	return tame(strings.Join(append([]string{c.PreUse.Result.Words()}, c.PreUse.Reasons...), "; "))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bodyworn/ingestd/configs"
+	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
@@ -105,6 +106,9 @@ func (w *workplace) station(events func(ingest.Event)) *ingest.Station {
 		IdenticalFull:      c.Ingest.Identical == configs.IdenticalFull,
 		RefuseUnregistered: c.Recorders.Unregistered == configs.UnregisteredRefuse,
 		Patience:           patience,
+		ClockWarnOver:      c.Clock.WarnOver,
+		SetClocks:          c.Clock.Set,
+		PreUse:             device.PreUseLimits{BatteryPercent: c.PreUse.Battery, FreeBytes: int64(c.PreUse.Free)},
 		Events:             events,
 	}, w.vault, w.journal)
 }

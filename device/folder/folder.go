@@ -26,9 +26,12 @@ import (
 
 // Recorder is a directory that is treated as a docked recorder.
 type Recorder struct {
-	dir      string
+	place    string // the directory, or what it is called in messages
 	root     *os.Root
 	identity device.Identity
+	// gone tells whether the card as a whole is not there any more. It is called
+	// with an error that may mean it, or with nil.
+	gone func(error) bool
 }
 
 var _ device.Recorder = (*Recorder)(nil)
@@ -44,10 +47,23 @@ func Open(dir string) (*Recorder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open recorder %s: %w", dir, err)
 	}
-	r := &Recorder{dir: abs, root: root}
-	r.identity = device.Identity{Driver: "folder", Place: abs}
+	return OpenRoot(root, abs, func(error) bool {
+		opened, openErr := root.Stat(".")
+		now, nowErr := os.Stat(abs)
+		return openErr != nil || nowErr != nil || !os.SameFile(opened, now) || unlinked(opened)
+	}), nil
+}
+
+// OpenRoot is Open for a directory that is open already and perhaps has no path,
+// such as the root of a file system that is mounted nowhere. Place is what it is
+// called in messages and in the identity. Gone tells whether the card as a whole
+// is gone: it is called with nil before a listing, and with an error that may
+// mean it (EIO, a path that does not exist). The Recorder closes the root.
+func OpenRoot(root *os.Root, place string, gone func(cause error) bool) *Recorder {
+	r := &Recorder{place: place, root: root, gone: gone}
+	r.identity = device.Identity{Driver: "folder", Place: place}
 	r.identity.Serial, r.identity.Officer = r.readIdentity()
-	return r, nil
+	return r
 }
 
 // readIdentity looks for Param.ini in the root, in whichever case it is written.
@@ -85,9 +101,16 @@ func (r *Recorder) Clock(context.Context) (device.ClockReading, error) {
 
 // Health implements device.Recorder with what the file system tells.
 func (r *Recorder) Health(context.Context) (device.Health, error) {
+	if err := r.there(); err != nil {
+		return device.Health{}, fmt.Errorf("capacity of %s: %w", r.place, err)
+	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(r.dir, &st); err != nil {
-		return device.Health{}, fmt.Errorf("capacity of %s: %w", r.dir, r.orRemoved(err))
+	dir, err := r.root.Open(".")
+	if err == nil {
+		err = errors.Join(unix.Fstatfs(int(dir.Fd()), &st), dir.Close())
+	}
+	if err != nil {
+		return device.Health{}, fmt.Errorf("capacity of %s: %w", r.place, r.orRemoved(err))
 	}
 	capacity, free := int64(st.Blocks)*st.Bsize, int64(st.Bfree)*st.Bsize
 	return device.Health{CapacityBytes: &capacity, FreeBytes: &free}, nil
@@ -96,10 +119,19 @@ func (r *Recorder) Health(context.Context) (device.Health, error) {
 // Inventory implements device.Recorder. Directories are walked in the order of
 // their names' bytes, so that two inventories of one card can be compared.
 func (r *Recorder) Inventory(ctx context.Context, found func(device.Entry) error) error {
-	if _, err := os.Lstat(r.dir); err != nil {
-		return fmt.Errorf("list %s: %w", r.dir, r.orRemoved(err))
+	if err := r.there(); err != nil {
+		return fmt.Errorf("list %s: %w", r.place, err)
 	}
 	return r.walk(ctx, ".", found)
+}
+
+// there looks before something is asked that a root can answer also when its
+// card is gone.
+func (r *Recorder) there() error {
+	if r.gone(nil) {
+		return device.ErrRemoved
+	}
+	return nil
 }
 
 func (r *Recorder) walk(ctx context.Context, dir string, found func(device.Entry) error) error {
@@ -107,7 +139,7 @@ func (r *Recorder) walk(ctx context.Context, dir string, found func(device.Entry
 	if err != nil {
 		err = r.orRemoved(err)
 		if dir == "." || errors.Is(err, device.ErrRemoved) {
-			return fmt.Errorf("list %s: %w", filepath.Join(r.dir, dir), err)
+			return fmt.Errorf("list %s: %w", filepath.Join(r.place, dir), err)
 		}
 		return found(device.Entry{Path: dir, Kind: device.KindDir, Err: err})
 	}
@@ -121,7 +153,7 @@ func (r *Recorder) walk(ctx context.Context, dir string, found func(device.Entry
 		}
 		e := r.examine(p)
 		if errors.Is(e.Err, device.ErrRemoved) {
-			return fmt.Errorf("list %s: %w", r.dir, e.Err)
+			return fmt.Errorf("list %s: %w", r.place, e.Err)
 		}
 		if err := found(e); err != nil {
 			return err
@@ -191,7 +223,7 @@ func (r *Recorder) Open(_ context.Context, e device.Entry, offset int64) (device
 			return nil, fmt.Errorf("read %q from byte %d: %w", e.Path, offset, err)
 		}
 	}
-	opened := &file{File: f, recorder: r, path: e.Path}
+	opened := &file{open: f, recorder: r, path: e.Path}
 	if e.Size >= largeFile && offset%alignment == 0 {
 		if past, err := r.openItself(e.Path, openFlags|unix.O_DIRECT); err == nil {
 			opened.ahead = readAhead(past, f, offset)
@@ -250,7 +282,7 @@ func (r *Recorder) openItself(p string, flags int) (*os.File, error) {
 // Close implements device.Recorder.
 func (r *Recorder) Close() error {
 	if err := r.root.Close(); err != nil {
-		return fmt.Errorf("close recorder %s: %w", r.dir, err)
+		return fmt.Errorf("close recorder %s: %w", r.place, err)
 	}
 	return nil
 }
@@ -268,9 +300,7 @@ func (r *Recorder) orRemoved(err error) error {
 	if !errors.Is(err, unix.EIO) && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	opened, openErr := r.root.Stat(".")
-	now, nowErr := os.Stat(r.dir)
-	if openErr != nil || nowErr != nil || !os.SameFile(opened, now) || unlinked(opened) {
+	if r.gone(err) {
 		return fmt.Errorf("%w: %w", device.ErrRemoved, err)
 	}
 	return err
@@ -281,8 +311,10 @@ func unlinked(info fs.FileInfo) bool {
 	return ok && st.Nlink == 0
 }
 
+// file does not embed os.File: io.Copy would find its WriteTo and pass by Read,
+// and with it what tells a removal.
 type file struct {
-	*os.File
+	open     *os.File
 	recorder *Recorder
 	path     string
 	ahead    *ahead // nil for a small file
@@ -292,14 +324,14 @@ func (f *file) Close() error {
 	if f.ahead != nil {
 		f.ahead.close()
 	}
-	return f.File.Close()
+	return f.open.Close()
 }
 
 func (f *file) Read(p []byte) (n int, err error) {
 	if f.ahead != nil {
 		n, err = f.ahead.Read(p)
 	} else {
-		n, err = f.File.Read(p)
+		n, err = f.open.Read(p)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = f.recorder.orRemoved(err)

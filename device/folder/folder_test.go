@@ -333,3 +333,52 @@ func TestLargeFilesAreReadWhole(t *testing.T) {
 		}
 	}
 }
+
+// The root may be reached by its descriptor alone; what says that the card is gone
+// is then the caller's. That holds also for who reads with io.Copy.
+func TestAnOpenRootIsReadAsACard(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Param.ini"), []byte("[ZFY]\nDevNo=NMQ0031\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, asked := false, 0
+	r := folder.OpenRoot(root, "sda1", func(error) bool {
+		asked++
+		return gone
+	})
+	if id := r.Identity(); id.Place != "sda1" || id.Serial.Value != "NMQ0031" {
+		t.Errorf("the identity is %+v", id)
+	}
+	if h, err := r.Health(t.Context()); err != nil || h.FreeBytes == nil || *h.CapacityBytes < *h.FreeBytes {
+		t.Errorf("%+v, %v", h, err)
+	}
+	found := inventory(t, r)
+	if len(found) != 1 || asked == 0 {
+		t.Errorf("%v, asked %d times", found, asked)
+	}
+	f, err := r.Open(t.Context(), found[0], 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := f.(io.WriterTo); ok {
+		t.Error("io.Copy passes by Read, which tells a removal")
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	gone = true
+	missing := device.Entry{Path: "missing", Kind: device.KindFile}
+	if _, err := r.Open(t.Context(), missing, 0); !errors.Is(err, device.ErrRemoved) {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := r.Health(t.Context()); !errors.Is(err, device.ErrRemoved) {
+		t.Errorf("the error is %v", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
