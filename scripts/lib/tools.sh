@@ -27,6 +27,14 @@ need() {
 	"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# need_libusb: have the C library that gousb is built with, and a compiler for it.
+need_libusb() {
+	need gcc gcc libc6-dev
+	need pkg-config pkg-config
+	# A header is no command that need could look for.
+	pkg-config --exists libusb-1.0 || need /usr/include/libusb-1.0/libusb.h libusb-1.0-0-dev
+}
+
 # need_go NAME MODULE@VERSION: have $TOOLS/NAME, built of exactly this version.
 need_go() {
 	local name=$1 what=$2
