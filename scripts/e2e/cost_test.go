@@ -26,9 +26,10 @@ func (w *world) quiet(t testing.TB) {
 }
 
 // testIdle has twenty recorders docked, all of them taken in. A station waits like
-// that all night: it must not wake more than once a second. What wakes it every two
-// minutes, the runtime's collector and a look at the bus, is in one of the windows
-// and not what is limited here.
+// that all night, and nothing in it may poll. Whatever polls does so in each of the
+// windows, so that the quietest is the one to judge by: the others have bursts of
+// some wakes, of the runtime's collector and of the look at the bus every two
+// minutes, and the longer the more the host is loaded.
 func testIdle(t *testing.T, w *world) {
 	d := w.run(t, "usb: {watch: all}\ningest: {parallel: 8}")
 	const recorders, half = 20, 10
@@ -43,7 +44,7 @@ func testIdle(t *testing.T, w *world) {
 	d.reached(t, d.from, "ingest.finished", recorders)
 	w.quiet(t)
 
-	const windows, length = 3, 20 * time.Second
+	const windows, length = 6, 10 * time.Second
 	before := d.counters(t)
 	last := before
 	var wakes []float64
@@ -59,10 +60,9 @@ func testIdle(t *testing.T, w *world) {
 	}
 	up := (last.Up - before.Up).Seconds()
 	busy := 100 * (last.CPU - before.CPU).Seconds() / up
-	w.note("%d recorders docked and idle for %.0f s: %.2f wakes/s, %.2f %% CPU, %d threads, %d MiB",
-		recorders, up, float64(last.Switches-before.Switches)/up, busy, last.Threads, last.ResidentKiB>>10)
-	slices.Sort(wakes)
-	if wakes[windows/2] > 1 {
+	w.note("%d recorders docked and idle for %.0f s: %.2f wakes/s on average, %.2f at the quietest, %.2f %% CPU, %d threads, %d MiB",
+		recorders, up, float64(last.Switches-before.Switches)/up, slices.Min(wakes), busy, last.Threads, last.ResidentKiB>>10)
+	if slices.Min(wakes) > 1 {
 		t.Errorf("%.2f wakes a second while nothing happens", wakes)
 	}
 	if busy > 1 {
