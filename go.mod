@@ -3,12 +3,14 @@ module github.com/bodyworn/ingestd
 go 1.26.0
 
 require (
+	filippo.io/age v1.3.2
 	github.com/Eyevinn/mp4ff v0.52.0
 	github.com/aws/aws-sdk-go-v2/service/s3 v1.109.1
 	github.com/dustin/go-humanize v1.1.0
 	github.com/fsnotify/fsnotify v1.10.1
 	github.com/gofiber/fiber/v3 v3.5.0
 	github.com/google/gousb v1.1.3
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/jedib0t/go-pretty/v6 v6.8.3
 	github.com/minio/crc64nvme v1.1.1
 	github.com/minio/minio-go/v7 v7.4.1
@@ -27,6 +29,7 @@ require (
 )
 
 require (
+	filippo.io/hpke v0.4.0 // indirect
 	github.com/Azure/go-ntlmssp v0.1.1 // indirect
 	github.com/DataDog/datadog-go/v5 v5.9.1 // indirect
 	github.com/Microsoft/go-winio v0.6.2 // indirect
