@@ -24,6 +24,9 @@ const (
 	maxMonths   = 1200 // 36500 days is the longest lock of S3, and no lock can be undone
 	maxParallel = 64
 	maxSettle   = time.Hour
+	maxStall    = 24 * time.Hour
+	minScrub    = time.Minute
+	maxScrub    = 10 * 365 * 24 * time.Hour
 	maxSources  = 64
 	maxName     = 200 // characters, for what is shown to people
 )
@@ -44,9 +47,11 @@ func check(c *Config, earlier []Problem) []Problem {
 	k.s3()
 	k.retention()
 	k.ingest()
+	k.scrub()
 	k.sources()
 	k.usb()
 	k.condition()
+	k.staging()
 	return k.problems
 }
 
@@ -233,6 +238,19 @@ func (k *checker) ingest() {
 	if d := k.cfg.Ingest.Settle; d <= 0 || d > maxSettle {
 		k.fail("ingest.settle", "must be above 0s and at most %v, not %v", maxSettle, d)
 	}
+	if d := k.cfg.Ingest.StallAfter; d != 0 && (d < time.Second || d > maxStall) {
+		k.fail("ingest.stall_after", "must be 0s, which is never, or from 1s to %v, not %v", maxStall, d)
+	}
+}
+
+func (k *checker) scrub() {
+	s := k.cfg.Scrub
+	if s.Every != 0 && (s.Every < minScrub || s.Every > maxScrub) {
+		k.fail("scrub.every", "must be 0s, which is never, or from %v to %v, not %v", minScrub, maxScrub, s.Every)
+	}
+	if s.Bandwidth < MiB {
+		k.fail("scrub.bandwidth", "must be at least %v for each second, not %v", MiB, s.Bandwidth)
+	}
 }
 
 // sources checks that no file can be reached in two ways, or be our own.
@@ -305,6 +323,28 @@ func (k *checker) condition() {
 	}
 	if k.cfg.PreUse.Free < 0 {
 		k.fail("preuse.free", "must not be negative")
+	}
+}
+
+// staging makes sure that what is encrypted there lies with nothing else.
+func (k *checker) staging() {
+	s := k.cfg.Staging
+	if s.Reserve < 0 {
+		k.fail("staging.reserve", "must not be negative")
+	}
+	if s.Dir == "" {
+		return
+	}
+	if root := k.cfg.Storage.Embedded.Root; k.cfg.Storage.Kind == StorageEmbedded && root != "" && overlap(s.Dir, root) {
+		k.fail("staging.dir", "lies in or around storage.embedded.root (%s); choose a folder on another disk", root)
+	}
+	if s.KeyFile != "" && contains(s.Dir, s.KeyFile) {
+		k.fail("staging.key_file", "lies in staging.dir, so that whoever has the disk has the key; choose a file elsewhere")
+	}
+	for i, source := range k.cfg.Sources {
+		if source.Path != "" && overlap(s.Dir, source.Path) {
+			k.fail("staging.dir", "lies in or around %s (%s): copies would be taken in as cards", entry("sources", i)+".path", source.Path)
+		}
 	}
 }
 

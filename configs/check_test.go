@@ -68,6 +68,11 @@ func TestBounds(t *testing.T) {
 		{"preuse: {battery: 101}", "preuse.battery at line 1: must be from 0 to 100 percent, not 101"},
 		{"preuse: {battery: 0, free: 0B}", ""},
 
+		{"staging: {dir: /srv/staging, key_file: /etc/ingestd/staging.key}", ""},
+		{"staging: {dir: /srv/ingestd/store/x}", "staging.dir at line 1: lies in or around storage.embedded.root (/srv/ingestd/store); choose a folder on another disk"},
+		{"staging: {dir: /srv/staging, key_file: /srv/staging/key}", "staging.key_file at line 1: lies in staging.dir, so that whoever has the disk has the key; choose a file elsewhere"},
+		{"staging: {dir: /srv/inbox/x}\nsources: [{path: /srv/inbox, kind: folder}]", "staging.dir at line 1: lies in or around sources[0].path (/srv/inbox): copies would be taken in as cards"},
+
 		{"retention: {months: 1200}", ""},
 		{"retention: {months: 1201}", "retention.months at line 1: must be at most 1200, not 1201: a lock cannot be shortened afterwards"},
 		{"retention: {months: -7}", "retention.months at line 1: must be at least 6, not -7: footage is kept no less than six months (第十一条)"},

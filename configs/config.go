@@ -21,10 +21,12 @@ type Config struct {
 	Storage   Storage   `key:"storage"`
 	Retention Retention `key:"retention"`
 	Ingest    Ingest    `key:"ingest"`
+	Scrub     Scrub     `key:"scrub"`
 	Sources   []Source  `key:"sources"`
 	USB       USB       `key:"usb"`
 	Recorders Recorders `key:"recorders"`
 	Clock     Clock     `key:"clock"`
+	Staging   Staging   `key:"staging"`
 	PreUse    PreUse    `key:"preuse"`
 	Log       Log       `key:"log"`
 
@@ -74,6 +76,14 @@ type Ingest struct {
 	Verify    Verify        `key:"verify"`
 	Identical Identical     `key:"identical"`
 	Settle    time.Duration `key:"settle"` // quiet time before a watched folder's card is taken
+	// StallAfter is how long a session may stand still untold; 0: for ever.
+	StallAfter time.Duration `key:"stall_after"`
+}
+
+// Scrub says how stored footage is read again.
+type Scrub struct {
+	Every     time.Duration `key:"every"`     // for each session; 0: never
+	Bandwidth ByteSize      `key:"bandwidth"` // per second
 }
 
 // Source is one place where recorders appear.
@@ -106,6 +116,13 @@ type Recorders struct {
 type Clock struct {
 	WarnOver time.Duration `key:"warn_over"`
 	Set      bool          `key:"set"`
+}
+
+// Staging says where recorders are copied to while the store is away (暂存).
+type Staging struct {
+	Dir     string   `key:"dir" path:"yes"`      // empty: nowhere
+	KeyFile string   `key:"key_file" path:"yes"` // empty: the systemd credential staging
+	Reserve ByteSize `key:"reserve"`             // left free on its disk
 }
 
 // PreUse is what a recorder needs for its next shift (第十条).

@@ -28,13 +28,16 @@ var defaults = []configs.Setting{
 	{"storage.s3.tls", "true", "default"},
 	{"storage.s3.ca_file", "", "default"},
 	{"storage.s3.credentials_file", "", "default"},
-	{"storage.part_size", "16MiB", "default"},
-	{"storage.buffer_memory", "256MiB", "default"},
+	{"storage.part_size", "6MiB", "default"},
+	{"storage.buffer_memory", "128MiB", "default"},
 	{"retention.months", "6", "default"},
 	{"ingest.parallel", "4", "default"},
 	{"ingest.verify", "readback", "default"},
 	{"ingest.identical", "quick", "default"},
 	{"ingest.settle", "3s", "default"},
+	{"ingest.stall_after", "2m0s", "default"},
+	{"scrub.every", "720h0m0s", "default"},
+	{"scrub.bandwidth", "20000000B", "default"},
 	{"sources", "[]", "default"},
 	{"usb.watch", "off", "default"},
 	{"usb.slots", "[]", "default"},
@@ -43,6 +46,9 @@ var defaults = []configs.Setting{
 	{"recorders.passwords_file", "", "default"},
 	{"clock.warn_over", "5s", "default"},
 	{"clock.set", "true", "default"},
+	{"staging.dir", "", "default"},
+	{"staging.key_file", "", "default"},
+	{"staging.reserve", "1GiB", "default"},
 	{"preuse.battery", "50", "default"},
 	{"preuse.free", "4GiB", "default"},
 	{"log.level", "info", "default"},
@@ -54,7 +60,7 @@ func TestDefaults(t *testing.T) {
 	if got := cfg.Effective(); !reflect.DeepEqual(got, defaults) {
 		t.Errorf("defaults:\n%v\nwant:\n%v", got, defaults)
 	}
-	if cfg.Station.Timezone.String() != "Asia/Shanghai" || cfg.Storage.PartSize != 16<<20 || cfg.Ingest.Settle != 3*time.Second || !cfg.Storage.S3.TLS {
+	if cfg.Station.Timezone.String() != "Asia/Shanghai" || cfg.Storage.PartSize != 6<<20 || cfg.Ingest.Settle != 3*time.Second || !cfg.Storage.S3.TLS {
 		t.Errorf("typed values: %+v", cfg)
 	}
 }

@@ -68,6 +68,21 @@ type File interface {
 	Stat() (size int64, modTime time.Time, err error)
 }
 
+// Filler is a File that can read straight into the caller's memory, past the page
+// cache, while the caller works on what has come: nothing is copied on the way.
+type Filler interface {
+	File
+	// Fill reads on from where the file stands until buf is full or the file ends,
+	// and passes every piece, in order and as soon as it is there, to each; the
+	// pieces lie in buf one behind the other. It returns the number of bytes and
+	// io.EOF if the file has ended; a short count comes with an error. An error of
+	// each ends it and is returned. Nothing writes to buf after it has returned.
+	//
+	// It is at its best where buf begins at a multiple of 4096 bytes in memory and
+	// the file stands at one; elsewhere it reads in the ordinary way.
+	Fill(buf []byte, each func(piece []byte) error) (int, error)
+}
+
 // Kind says what a path on a recorder is.
 type Kind string
 

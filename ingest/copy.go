@@ -17,6 +17,8 @@ const (
 	// buffersAtOnce is a docking's share of the station's memory: one buffer is
 	// filled while the others are on their way.
 	buffersAtOnce = 3
+	// smallAtOnce small files of a docking are on their way at once.
+	smallAtOnce = 16
 	// endsAtOnce is how many large files may be completed by the store while
 	// later ones are read.
 	endsAtOnce = 4
@@ -28,19 +30,48 @@ const (
 // order and one file at a time; others send, complete and read back.
 type copier struct {
 	*session
-	ctx      context.Context
+	ctx context.Context
+	// recorder hides the session's: it is the same, watched while it is read.
+	recorder device.Recorder
 	share    chan struct{}      // a place for each buffer of this docking
+	docked   bool               // before, with files that were stored
+	small    chan struct{}      // the same for those of small files
+	endings  chan struct{}      // a place for each completion
 	ends     *errgroup.Group    // completions, and small files as a whole
 	verifies chan *journal.File // stored, waiting to be verified; never full
 }
 
-// copyFiles gives every file its result. It fails only when the session as a
-// whole can't go on.
+// copyFiles gives every file its result. Those that the store has lost or spoilt
+// are pending again after a pass and come with the next one, of which there are
+// few: see tryAgain. It fails only when the session as a whole can't go on.
 func (w *session) copyFiles(ctx context.Context) error {
+	for {
+		if err := w.copyOnce(ctx); err != nil {
+			return err
+		}
+		again := false
+		for _, f := range w.files {
+			if again = again || f.State == journal.Pending; !f.State.Ended() && f.State != journal.Pending {
+				return fmt.Errorf("file %q was left in state %s: this is a fault of the program, nothing was released", f.Entry.Path, f.State)
+			}
+		}
+		if !again {
+			return nil
+		}
+		w.show(Copying)
+	}
+}
+
+func (w *session) copyOnce(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	ends, endsCtx := errgroup.WithContext(ctx)
-	ends.SetLimit(endsAtOnce)
-	c := &copier{session: w, ctx: endsCtx, share: make(chan struct{}, buffersAtOnce), ends: ends,
+	docked, err := w.journal.KnowsAny(ctx, w.record.Recorder, w.record.ID)
+	if err != nil {
+		return err
+	}
+	w.buffers.enter()
+	c := &copier{session: w, ctx: endsCtx, recorder: watched{w.recorder, &w.pulse}, share: make(chan struct{}, buffersAtOnce), ends: ends, docked: docked,
+		small: make(chan struct{}, smallAtOnce), endings: make(chan struct{}, endsAtOnce),
 		verifies: make(chan *journal.File, len(w.files))}
 	all.Go(func() error {
 		defer close(c.verifies)
@@ -57,15 +88,7 @@ func (w *session) copyFiles(ctx context.Context) error {
 			return nil
 		})
 	}
-	if err := all.Wait(); err != nil {
-		return err
-	}
-	for _, f := range w.files {
-		if !f.State.Ended() {
-			return fmt.Errorf("file %q was left in state %s: this is a fault of the program, nothing was released", f.Entry.Path, f.State)
-		}
-	}
-	return nil
+	return errors.Join(all.Wait(), w.buffers.leave())
 }
 
 func (c *copier) readAll() error {
@@ -98,8 +121,7 @@ func (c *copier) take(f *journal.File) error {
 		if err != nil {
 			return err
 		}
-		c.ends.Go(func() error { return c.complete(f, plain(parts)) })
-		return nil
+		return c.end(func() error { return c.complete(f, plain(parts)) })
 	}
 	err := c.read(f)
 	switch {
@@ -111,6 +133,20 @@ func (c *copier) take(f *journal.File) error {
 		return c.fail(c.ctx, f, journal.Unreadable, err.Error())
 	}
 	return err
+}
+
+// end has the store end an upload, while later files are read.
+func (c *copier) end(complete func() error) error {
+	select {
+	case c.endings <- struct{}{}:
+	case <-c.ctx.Done():
+		return context.Cause(c.ctx)
+	}
+	c.ends.Go(func() error {
+		defer func() { <-c.endings }()
+		return complete()
+	})
+	return nil
 }
 
 // readError marks what the recorder, not the store or the journal, has failed at.
@@ -131,7 +167,7 @@ func asReadError(err error) error {
 }
 
 func (c *copier) read(f *journal.File) error {
-	if f.State == journal.Pending {
+	if f.State == journal.Pending && c.docked {
 		same, err := c.isIdentical(f)
 		if err != nil || same {
 			return err
@@ -146,7 +182,7 @@ func (c *copier) read(f *journal.File) error {
 // readSmall reads a file that fits one buffer and hands it on to be stored in
 // one request, whose SHA-256 the store checks.
 func (c *copier) readSmall(f *journal.File) (err error) {
-	buf, err := c.buffer()
+	buf, err := c.buffer(f.Entry.Size)
 	if err != nil {
 		return err
 	}
@@ -179,36 +215,66 @@ func (c *copier) readSmall(f *journal.File) (err error) {
 
 func (c *copier) storeSmall(f *journal.File, body []byte, sum [sha256.Size]byte) error {
 	var o storage.Object
-	err := c.withStore(c.ctx, func() (err error) {
-		o, err = c.vault.Create(c.ctx, f.Object.Key, body, sum, c.vault.RetainUntil())
-		return err
-	})
+	proveNow := c.record.Verification == ReadBack && f.Entry.Size <= smallBytes
+	var doubt error
+	create := func(key string) error {
+		return c.withStore(c.ctx, func() (err error) {
+			if proveNow {
+				o, doubt, err = c.vault.CreateProven(c.ctx, key, body, sum, c.vault.RetainUntil())
+			} else {
+				o, err = c.vault.Create(c.ctx, key, body, sum, c.vault.RetainUntil())
+			}
+			return err
+		})
+	}
+	err := create(f.Object.Key)
 	if errors.Is(err, storage.ErrTaken) {
 		// A crash came between the store's answer and the journal, and the file
 		// has changed since: the key holds its former content.
-		err = c.withStore(c.ctx, func() (err error) {
-			o, err = c.vault.Create(c.ctx, f.Object.Key+"~"+f.SHA256[:16], body, sum, c.vault.RetainUntil())
-			return err
-		})
+		err = create(f.Object.Key + "~" + f.SHA256[:16])
+	}
+	if err == nil && errors.Is(doubt, storage.ErrCorrupt) {
+		c.emitFor(Event{Name: "verify.reread", Level: Warn, Path: f.Entry.Path, Bytes: f.Entry.Size, Message: doubt.Error() + "; reading it back once more"})
+	}
+	if err == nil && proveNow && doubt == nil {
+		// One write to the journal instead of two. A crash before it leaves the
+		// file to be read again and found in the store.
+		f.Object, f.StoredAt, f.Upload = o, c.journal.Now(), storage.Upload{}
+		c.options.Progress.Verified.Add(f.Entry.Size)
+		return c.verified(c.ctx, f)
+	}
+	if errors.Is(err, storage.ErrTaken) {
+		return c.tryAgain(c.ctx, f, lostParts, err.Error(), true)
 	}
 	return c.stored(f, o, err)
 }
 
-// buffer waits for a buffer, first of the docking's share, then of the station.
-func (c *copier) buffer() ([]byte, error) {
+// buffer waits for a buffer for this many bytes, first of the docking's share,
+// then of the station.
+func (c *copier) buffer(bytes int64) ([]byte, error) {
+	defer c.pulse.waiting(forMemory)()
+	pool, share := c.buffers, c.share
+	if c.buffers.small != nil && bytes <= smallBytes {
+		pool, share = c.buffers.small, c.small
+	}
 	select {
-	case c.share <- struct{}{}:
+	case share <- struct{}{}:
 	case <-c.ctx.Done():
 		return nil, context.Cause(c.ctx)
 	}
-	buf, err := c.buffers.get(c.ctx)
+	buf, err := pool.get(c.ctx)
 	if err != nil {
-		<-c.share
+		<-share
 	}
 	return buf, err
 }
 
 func (c *copier) giveBack(buf []byte) {
+	if small := c.buffers.small; small != nil && len(buf) == small.size {
+		small.put(buf)
+		<-c.small
+		return
+	}
 	c.buffers.put(buf)
 	<-c.share
 }
@@ -226,42 +292,5 @@ func (c *copier) stored(f *journal.File, o storage.Object, err error) error {
 		return err
 	}
 	c.verifies <- f
-	return nil
-}
-
-// verify gives a stored file its end: read back and hashed again, or by the
-// checksum that the store has confirmed.
-func (w *session) verify(ctx context.Context, f *journal.File) error {
-	if w.record.Verification == ReadBack {
-		var sum string
-		var size int64
-		err := w.withStore(ctx, func() (err error) {
-			var counted int64
-			sum, size, err = w.vault.ReadBack(ctx, f.Object.Key, f.Object.VersionID, func(n int) {
-				counted += int64(n)
-				w.options.Progress.Verified.Add(int64(n))
-			})
-			if err != nil {
-				w.options.Progress.Verified.Add(-counted)
-			}
-			return err
-		})
-		switch {
-		case errors.Is(err, storage.ErrNotFound):
-			return w.fail(ctx, f, journal.Corrupt, "the store confirmed it and does not have it: "+err.Error())
-		case err != nil:
-			return err
-		case sum != f.SHA256 || size != f.Entry.Size:
-			return w.fail(ctx, f, journal.Corrupt, fmt.Sprintf("the store gave back %d bytes with SHA-256 %s; sent were %d bytes with %s", size, sum, f.Entry.Size, f.SHA256))
-		}
-	} else {
-		w.options.Progress.Verified.Add(f.Entry.Size)
-	}
-	f.State, f.VerifiedAt, f.Verification = journal.Verified, w.journal.Now(), w.record.Verification
-	if err := w.journal.SaveFile(ctx, f); err != nil {
-		return err
-	}
-	w.options.Progress.Done.Add(1)
-	w.emitFor(Event{Name: "ingest.file_done", Path: f.Entry.Path, Bytes: f.Entry.Size, Message: string(f.State)})
 	return nil
 }

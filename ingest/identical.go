@@ -81,7 +81,7 @@ func (c *copier) sumOfAll(e device.Entry) (string, error) {
 	if err != nil {
 		return "", asReadError(err)
 	}
-	buf, err := c.buffer()
+	buf, err := c.buffer(e.Size)
 	if err != nil {
 		return "", errors.Join(err, r.file.Close())
 	}

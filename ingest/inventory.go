@@ -69,9 +69,12 @@ func (w *session) lookAgain(ctx context.Context, last bool) (more bool, err erro
 }
 
 func (w *session) list(ctx context.Context) (entries []device.Entry, err error) {
-	err = w.recorder.Inventory(ctx, func(e device.Entry) error {
-		entries = append(entries, e)
-		return nil
+	err = w.asking(func() error {
+		return w.recorder.Inventory(ctx, func(e device.Entry) error {
+			w.pulse.beat()
+			entries = append(entries, e)
+			return nil
+		})
 	})
 	return entries, err
 }
@@ -255,7 +258,7 @@ func (w *session) restart(ctx context.Context, f *journal.File, e device.Entry) 
 		fresh.Object.Key = f.Object.Key
 	}
 	*f = *fresh
-	return w.journal.SaveFile(ctx, f)
+	return w.journal.Relist(ctx, f)
 }
 
 func (w *session) dropUpload(ctx context.Context, f *journal.File) error {

@@ -24,6 +24,8 @@ func (c *copier) readLarge(f *journal.File) error {
 	// Whatever happened, no part of this file is on the way any more below.
 	if sendErr := sending.wait(); errors.Is(sendErr, storage.ErrCorrupt) {
 		return c.fail(c.ctx, f, journal.Corrupt, sendErr.Error())
+	} else if errors.Is(sendErr, storage.ErrNotFound) {
+		return c.tryAgain(c.ctx, f, lostParts, "the store has thrown its parts away: "+sendErr.Error(), false)
 	} else if sendErr != nil {
 		return sendErr
 	}
@@ -36,8 +38,7 @@ func (c *copier) readLarge(f *journal.File) error {
 	if err := c.journal.SaveFile(c.ctx, f); err != nil {
 		return err
 	}
-	c.ends.Go(func() error { return c.complete(f, sending.done) })
-	return nil
+	return c.end(func() error { return c.complete(f, sending.done) })
 }
 
 // openLarge opens a file for reading in parts: behind the last durable part of
@@ -132,7 +133,7 @@ func (s *partSender) readParts(r *reading) (err error) {
 		if s.failed() != nil {
 			return nil // wait will tell
 		}
-		buf, err := s.buffer()
+		buf, err := s.buffer(s.cfg.PartSize)
 		if err != nil {
 			return err
 		}
@@ -211,7 +212,7 @@ func (c *copier) complete(f *journal.File, parts []storage.Part) error {
 		return err
 	})
 	if errors.Is(err, storage.ErrTaken) || errors.Is(err, storage.ErrNotFound) {
-		return c.fail(c.ctx, f, journal.Corrupt, "the store could not put its parts together, dock again to send it anew: "+err.Error())
+		return c.tryAgain(c.ctx, f, lostParts, "the store can't put its parts together: "+err.Error(), errors.Is(err, storage.ErrTaken))
 	}
 	return c.stored(f, o, err)
 }

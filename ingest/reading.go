@@ -22,8 +22,10 @@ const (
 	edge = 1 << 20
 	// seamBytes is how much before the point of resumption is compared.
 	seamBytes = 64 << 10
-	// pieceBytes is read and digested at once, while it is in the CPU's cache.
+	// pieceBytes is digested at once, while it is in the CPU's cache.
 	pieceBytes = 256 << 10
+	// pageBytes is what reading past the page cache is counted in.
+	pageBytes = 4096
 )
 
 // errChanged says that a file did not stay the same while it was read.
@@ -61,13 +63,16 @@ func resumeReading(ctx context.Context, r device.Recorder, e device.Entry, offse
 	if rd.file, err = r.Open(ctx, e, offset-seam); err != nil {
 		return nil, err
 	}
-	there := make([]byte, seam)
-	n, err := io.ReadFull(rd.file, there)
+	there, err := takeMemory(int(seam))
+	if err != nil {
+		return nil, errors.Join(err, rd.file.Close())
+	}
+	n, err := readFull(rd.file, there)
 	read.add(n)
 	if sum := sha256.Sum256(there); err == nil && !bytes.Equal(sum[:], last.Seam) {
 		err = fmt.Errorf("%w: the bytes before byte %d are not those that were stored", errChanged, offset)
 	}
-	if err != nil {
+	if err = errors.Join(err, freeMemory(there)); err != nil {
 		return nil, errors.Join(err, rd.file.Close())
 	}
 	rd.offset = offset
@@ -86,22 +91,72 @@ func state(h hash.Hash) ([]byte, error) {
 // short read is not an end, and an end before or behind that is a change.
 func (r *reading) fill(ctx context.Context, buf []byte) (n int, crc uint64, err error) {
 	want := int(min(int64(len(buf)), r.entry.Size-r.offset))
-	for n < want {
+	if want == 0 {
+		return 0, 0, nil
+	}
+	n, err = readPieces(r.file, buf[:min(len(buf), (want+pageBytes-1)/pageBytes*pageBytes)], want, func(piece []byte) error {
+		for len(piece) > 0 {
+			now := piece[:min(pieceBytes, len(piece))]
+			r.digest(now)
+			crc = crc64nvme.Update(crc, now)
+			piece = piece[len(now):]
+		}
 		if ctx.Err() != nil {
-			return n, crc, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
-		piece, err := r.file.Read(buf[n:min(n+pieceBytes, want)])
-		r.digest(buf[n : n+piece])
-		crc = crc64nvme.Update(crc, buf[n:n+piece])
-		n += piece
-		if err != nil && !errors.Is(err, io.EOF) {
-			return n, crc, fmt.Errorf("read %q at byte %d of %d: %w", r.entry.Path, r.offset, r.entry.Size, err)
-		}
-		if errors.Is(err, io.EOF) && n < want {
-			return n, crc, fmt.Errorf("%w: it ends at byte %d, its directory says %d", errChanged, r.offset, r.entry.Size)
-		}
+		return nil
+	})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return n, crc, context.Cause(ctx)
+	case err != nil && !errors.Is(err, io.EOF):
+		return n, crc, fmt.Errorf("read %q at byte %d of %d: %w", r.entry.Path, r.offset, r.entry.Size, err)
+	case n < want:
+		return n, crc, fmt.Errorf("%w: it ends at byte %d, its directory says %d", errChanged, r.offset, r.entry.Size)
+	case n > want:
+		return want, crc, r.goesOn()
 	}
 	return n, crc, nil
+}
+
+func (r *reading) goesOn() error {
+	return fmt.Errorf("%w: it goes on behind byte %d, where its directory ended it", errChanged, r.entry.Size)
+}
+
+// readPieces reads until want bytes of buf are there, an error comes, or the file
+// ends, and passes those on piece by piece. A driver that fills memory by itself
+// gets all of buf, whose length suits a disk's sectors: more than want may come.
+func readPieces(f device.File, buf []byte, want int, each func(piece []byte) error) (n int, err error) {
+	if filler, ok := f.(device.Filler); ok {
+		passed := 0
+		return filler.Fill(buf, func(piece []byte) error {
+			piece = piece[:min(len(piece), want-passed)]
+			passed += len(piece)
+			return each(piece)
+		})
+	}
+	for n < want {
+		piece, err := f.Read(buf[n:min(n+pieceBytes, want)])
+		if eachErr := each(buf[n : n+piece]); eachErr != nil {
+			return n + piece, eachErr
+		}
+		if n += piece; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// readFull fills buf, or says why it could not.
+func readFull(f device.File, buf []byte) (n int, err error) {
+	n, err = readPieces(f, buf, len(buf), func([]byte) error { return nil })
+	switch {
+	case n == len(buf):
+		return n, nil
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 func (r *reading) digest(piece []byte) {
@@ -124,7 +179,7 @@ func (r *reading) ended() error {
 	var one [1]byte
 	n, err := r.file.Read(one[:])
 	if n > 0 {
-		return fmt.Errorf("%w: it goes on behind byte %d, where its directory ended it", errChanged, r.entry.Size)
+		return r.goesOn()
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read %q at its end: %w", r.entry.Path, err)
@@ -143,8 +198,16 @@ func (r *reading) ended() error {
 func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
 // fingerprintOf reads only the first and last MiB of a file.
-func fingerprintOf(ctx context.Context, r device.Recorder, e device.Entry, read *counter) (string, error) {
+func fingerprintOf(ctx context.Context, r device.Recorder, e device.Entry, read *counter) (_ string, err error) {
 	sum := sha256.New()
+	if e.Size == 0 {
+		return hexSum(sum), nil
+	}
+	buf, err := takeMemory(int(min(edge, e.Size)))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, freeMemory(buf)) }()
 	pieces := [][2]int64{{0, min(edge, e.Size)}}
 	if tail := max(edge, e.Size-edge); tail < e.Size {
 		pieces = append(pieces, [2]int64{tail, e.Size})
@@ -154,8 +217,10 @@ func fingerprintOf(ctx context.Context, r device.Recorder, e device.Entry, read 
 		if err != nil {
 			return "", err
 		}
-		n, err := io.CopyN(sum, f, piece[1]-piece[0])
-		read.add(int(n))
+		there := buf[:piece[1]-piece[0]]
+		n, err := readFull(f, there)
+		read.add(n)
+		sum.Write(there[:n])
 		if err = errors.Join(err, f.Close()); err != nil {
 			return "", fmt.Errorf("read %q: %w", e.Path, err)
 		}

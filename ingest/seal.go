@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
@@ -46,14 +47,16 @@ func (w *session) seal(ctx context.Context) error {
 		result = journal.StateFailed
 		w.record.Reason = fmt.Sprintf("%d of %d files are not stored", t.NotStored, t.Files)
 	}
-	docs, err := w.documents(result)
+	docs, err := w.documents(ctx, result)
 	if err != nil {
 		return err
 	}
 	if err := w.journal.StartSealing(ctx, w.record, docs); err != nil {
 		return err
 	}
+	done := w.pulse.waiting(forStore)
 	ended, err := w.putDocuments(ctx, w.record)
+	done()
 	if err != nil {
 		w.record.State = journal.StateSealing
 		return fmt.Errorf("seal the session: %w", err)
@@ -63,8 +66,12 @@ func (w *session) seal(ctx context.Context) error {
 }
 
 // documents writes the manifest and SHA256SUMS of the session.
-func (w *session) documents(result journal.SessionState) (journal.Documents, error) {
+func (w *session) documents(ctx context.Context, result journal.SessionState) (journal.Documents, error) {
 	r := w.record
+	notes, err := w.quarantineNotes(ctx)
+	if err != nil {
+		return journal.Documents{}, err
+	}
 	m := manifest.Manifest{
 		Schema:   manifest.Schema,
 		Software: w.cfg.Software,
@@ -89,6 +96,7 @@ func (w *session) documents(result journal.SessionState) (journal.Documents, err
 	}
 	for i, f := range w.files {
 		m.Files[i] = w.entry(f)
+		m.Files[i].Note = strings.Join(nonEmpty(m.Files[i].Note, notes[f.ID]), "; ")
 	}
 	body, err := m.Encode()
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
@@ -17,6 +19,8 @@ import (
 // has one owner at a time.
 type session struct {
 	*Station
+	// cfg hides the station's: what it was when the docking began holds to its end.
+	cfg     Config
 	docking device.Docking
 	options Options
 	began   time.Time
@@ -26,11 +30,16 @@ type session struct {
 	recorder device.Recorder // nil before it is opened and after it is released
 	record   journal.Session // the journal's row
 	files    []*journal.File
-	namer    *storage.Namer
 	resumed  bool
 	read     counter
+	pulse    pulse
+	known    atomic.Pointer[Event] // whose the session is, for the watch over the pulse
 	witness  witness
 	health   device.Health // at the end, for the check before use
+
+	mu      sync.Mutex
+	namer   *storage.Namer // guarded by mu while files are copied
+	mishaps map[string]int // guarded by mu; how often a file had to be sent again
 }
 
 // looksAtMost bounds how often a recorder that is still being written to is
@@ -38,7 +47,7 @@ type session struct {
 const looksAtMost = 3
 
 func (w *session) run(ctx context.Context) (err error) {
-	if w.recorder, err = w.docking.Open(ctx); err != nil {
+	if err := w.asking(func() (err error) { w.recorder, err = w.docking.Open(ctx); return err }); err != nil {
 		return fmt.Errorf("open the recorder in %s: %w", w.docking.Slot, err)
 	}
 	// 1. Who it is, and its clock before anything else is done to it (第十条).
@@ -79,11 +88,11 @@ func (w *session) run(ctx context.Context) (err error) {
 	// 4. What the footage tells of the clock; then the clock is set, and not before:
 	// nothing that was set can be measured any more.
 	w.boundClock()
-	if err := w.setClock(ctx); err != nil {
+	if err := w.asking(func() error { return w.setClock(ctx) }); err != nil {
 		return w.interrupted(ctx, err)
 	}
 	if w.docking.Stays {
-		if w.health, err = w.recorder.Health(ctx); err != nil {
+		if err := w.asking(func() (err error) { w.health, err = w.recorder.Health(ctx); return err }); err != nil {
 			w.health = device.Health{} // unknown: a person looks
 		}
 	}
@@ -97,11 +106,13 @@ func (w *session) run(ctx context.Context) (err error) {
 
 // identify fills the session's row with what is known and checks the register.
 func (w *session) identify(ctx context.Context) error {
-	clock, err := w.recorder.Clock(ctx)
+	var clock device.ClockReading
+	var health device.Health
+	err := w.asking(func() (err error) { clock, err = w.recorder.Clock(ctx); return err })
 	if err != nil {
 		return fmt.Errorf("read the recorder's clock: %w", err)
 	}
-	health, err := w.recorder.Health(ctx)
+	err = w.asking(func() (err error) { health, err = w.recorder.Health(ctx); return err })
 	if err != nil && errors.Is(err, device.ErrRemoved) {
 		return err
 	}
@@ -127,6 +138,7 @@ func (w *session) identify(ctx context.Context) error {
 	if err := w.judgeClock(ctx, clock); err != nil {
 		return err
 	}
+	w.nowKnown()
 	w.emitFor(Event{Name: "slot.identified", Message: "clock: " + clock.Words()})
 	w.warnOfClock()
 	return nil
@@ -163,6 +175,7 @@ func (w *session) waitForTurn(ctx context.Context) error {
 	}
 	w.show(Queued)
 	w.emitFor(Event{Name: "ingest.queued"})
+	defer w.pulse.waiting(forTurn)()
 	select {
 	case w.turns <- struct{}{}:
 		return nil
@@ -179,6 +192,7 @@ func (w *session) begin() {
 	w.record.DockedAt = now
 	w.record.Verification = w.cfg.Verification
 	w.record.Prefix = fmt.Sprintf("%s/%s/%s/", w.cfg.ID, now.In(w.cfg.Location).Format(time.DateOnly), w.record.ID)
+	w.nowKnown()
 }
 
 // resume goes on with a session that was cut off. What is new about the recorder
@@ -190,6 +204,7 @@ func (w *session) resume(ctx context.Context, open journal.Session, files []*jou
 	if w.record.Officer == "" {
 		w.record.Officer = now.Officer
 	}
+	w.nowKnown()
 	w.emitFor(Event{Name: "ingest.resumed"})
 	return w.journal.SaveSession(ctx, w.record)
 }
@@ -207,7 +222,7 @@ func (w *session) release() error {
 	if w.recorder == nil {
 		return nil
 	}
-	err := w.recorder.Close()
+	err := w.asking(w.recorder.Close)
 	w.recorder = nil
 	return err
 }
@@ -250,6 +265,11 @@ func (w *session) show(state SlotState) { w.options.Progress.state.Store(state) 
 func (w *session) emitFor(e Event) {
 	e.Slot, e.Session, e.Recorder, e.Officer = w.docking.Slot, w.record.ID, w.record.Recorder, w.record.Officer
 	w.emit(e)
+}
+
+// nowKnown hands on whose the session is. Until then its events have the slot only.
+func (w *session) nowKnown() {
+	w.known.Store(&Event{Session: w.record.ID, Recorder: w.record.Recorder, Officer: w.record.Officer})
 }
 
 func totals(files []*journal.File) (t manifest.Totals) {

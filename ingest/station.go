@@ -2,14 +2,16 @@ package ingest
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/device/staging"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 )
@@ -45,6 +47,15 @@ type Config struct {
 	// Patience is how long a session waits for a store that does not answer,
 	// counted from the last answer, before it is put off.
 	Patience time.Duration
+	// StallAfter is how long a session may go without a byte read, sent or read back
+	// before that is told; 0: it is never told.
+	StallAfter time.Duration
+	// ScrubEvery is after how long a stored session is read again; 0: never.
+	ScrubEvery time.Duration
+	// ScrubBandwidth is what Scrub may read in a second, in bytes.
+	ScrubBandwidth int64
+	// Staging is where recorders are copied to while the store is away; nil: nowhere.
+	Staging *staging.Dir
 	// ClockWarnOver is how far off a recorder's clock may be.
 	ClockWarnOver time.Duration
 	// SetClocks lets recorders' clocks be set, where their profile allows it.
@@ -58,24 +69,43 @@ type Config struct {
 
 // Station takes in recorders. It is safe for concurrent use.
 type Station struct {
-	cfg     Config
+	cfg     Config // what Change changes is in policy
 	vault   *storage.Vault
 	journal *journal.Journal
 	buffers *bufferPool
 	turns   chan struct{} // a place for each docking that may be read
 
 	mu     sync.Mutex
+	policy Config                     // guarded by mu; for sessions that begin now
 	docked map[string]<-chan struct{} // guarded by mu; serial numbers that are taken, by the docking that has them
 }
 
 // NewStation makes a station of a vault and a journal, which stay the caller's.
 func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal) *Station {
 	return &Station{
-		cfg: cfg, vault: vault, journal: jrn,
+		cfg: cfg, policy: cfg, vault: vault, journal: jrn,
 		buffers: newBufferPool(cfg.BufferMemory, cfg.PartSize),
 		turns:   make(chan struct{}, max(1, cfg.Parallel)),
 		docked:  map[string]<-chan struct{}{},
 	}
+}
+
+// Change lets the sessions that begin from now on have other settings: how files
+// are verified and recognised, who is refused, what is told of clocks, standstills
+// and fitness for use, and when stored sessions are read again. What a station is, its store and its sizes stay as they were.
+func (s *Station) Change(to Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &s.policy
+	p.Verification, p.IdenticalFull, p.RefuseUnregistered = to.Verification, to.IdenticalFull, to.RefuseUnregistered
+	p.ClockWarnOver, p.SetClocks, p.PreUse, p.StallAfter = to.ClockWarnOver, to.SetClocks, to.PreUse, to.StallAfter
+	p.ScrubEvery, p.ScrubBandwidth = to.ScrubEvery, to.ScrubBandwidth
+}
+
+func (s *Station) settings() Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.policy
 }
 
 // Prepare must succeed before anything is ingested: the store has passed its
@@ -117,6 +147,13 @@ func (s *Station) finishSealing(ctx context.Context, which func(journal.Session)
 			continue
 		}
 		ended, err := s.putDocuments(ctx, session)
+		if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrTaken) {
+			// The store holds other bytes under the name of its manifest, under a lock. It
+			// can't be sealed; the other recorders' footage is not to wait for a person.
+			s.emit(Event{Name: "ingest.failed", Level: Alarm, Session: session.ID, Slot: session.Slot, Recorder: session.Recorder, Officer: session.Officer,
+				Err: err, Message: "the session can't be sealed: its files are stored and verified, its manifest is not"})
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("seal session %s, which was cut off: %w", session.ID, err)
 		}
@@ -142,8 +179,9 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 	if o.Progress == nil {
 		o.Progress = &Progress{}
 	}
-	w := &session{Station: s, docking: d, options: o, began: time.Now(), lifetime: ctx}
-	ctx, cancel := context.WithCancelCause(ctx)
+	w := &session{Station: s, cfg: s.settings(), docking: d, options: o, began: time.Now(), lifetime: ctx}
+	defer w.watchPulse()()
+	ctx, cancel := context.WithCancelCause(storage.WithSent(ctx, func(int) { w.pulse.beat() }))
 	defer cancel(nil)
 	if d.Removed != nil {
 		go func() {
@@ -233,7 +271,7 @@ func (s *Station) emit(e Event) {
 
 // newSessionID sorts by time and is unique without it: the clock may be wrong.
 func newSessionID(now time.Time, loc *time.Location) string {
-	return now.In(loc).Format("20060102-150405-") + strings.ToLower(rand.Text()[:8])
+	return now.In(loc).Format("20060102-150405-") + strings.ToLower(crand.Text()[:8])
 }
 
 const (
@@ -247,14 +285,17 @@ const (
 // footage meanwhile. With a recorder that stays in a slot it waits until that is
 // taken out, and then tells whether it is fit for use.
 func (s *Station) Attend(ctx context.Context, d device.Docking) {
+	staged := false
 	for pause := firstRetry; ; pause = min(2*pause, longRetry) {
 		report, err := s.Ingest(ctx, d, Options{})
 		if err == nil || ctx.Err() != nil || isFinal(err) {
 			s.awaitUndocking(ctx, d, report)
 			return
 		}
+		staged = staged || s.stage(ctx, d, err)
 		select {
-		case <-time.After(pause):
+		// Up to a half less: recorders that failed as one must not come back as one.
+		case <-time.After(pause - rand.N(pause/2)):
 		case <-d.Removed:
 			return
 		case <-ctx.Done():

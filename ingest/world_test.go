@@ -59,6 +59,9 @@ func newWorld(t *testing.T) *world {
 	}
 	w.start()
 	t.Cleanup(func() {
+		if w.journal == nil {
+			return // it could not be opened again, which is told
+		}
 		if err := w.journal.Close(); err != nil {
 			t.Error(err)
 		}
@@ -70,8 +73,15 @@ func newWorld(t *testing.T) *world {
 func (w *world) start() {
 	w.t.Helper()
 	var err error
-	if w.journal, err = journal.Open(w.dir, journal.Own); err != nil {
-		w.t.Fatal(err)
+	// A child that another test is just starting holds our lock until it has become
+	// its own program.
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if w.journal, err = journal.Open(w.dir, journal.Own); err == nil {
+			break
+		}
+		if !errors.Is(err, journal.ErrLocked) || time.Now().After(deadline) {
+			w.t.Fatal(err)
+		}
 	}
 	w.store.Now, w.store.Location = w.journal.Now, w.cfg.Location
 	if w.vault, err = storage.Open(w.t.Context(), w.store); err != nil {

@@ -52,6 +52,11 @@ func (v *Vault) Stat(ctx context.Context, key, version string) (Object, error) {
 	if err != nil {
 		return Object{}, fmt.Errorf("look up %s: %w", key, classify(err))
 	}
+	return shown(key, info)
+}
+
+// shown reads what the server says of a version, with HEAD or GET.
+func shown(key string, info minio.ObjectInfo) (Object, error) {
 	o := Object{Key: key, VersionID: info.VersionID, ETag: info.ETag, Size: info.Size}
 	switch {
 	case info.ChecksumSHA256 != "":
@@ -76,18 +81,27 @@ func (v *Vault) confirm(ctx context.Context, key, version string, size int64, su
 	if err != nil {
 		return Object{}, err
 	}
-	switch {
-	case version == "" || o.VersionID != version:
-		return Object{}, fmt.Errorf("confirm %s: the store gave version %q and shows %q: %w", key, version, o.VersionID, ErrNoLock)
-	case o.Size != size:
-		return Object{}, fmt.Errorf("confirm %s: %d bytes were sent and %d are kept: %w", key, size, o.Size, ErrCorrupt)
-	case o.Checksum != sum:
-		return Object{}, fmt.Errorf("confirm %s: checksum %s was sent and the store shows %s: %w", key, sum, o.Checksum, ErrCorrupt)
-	case o.RetainUntil.Before(until.Truncate(time.Second)):
-		return Object{}, fmt.Errorf("confirm %s: a COMPLIANCE lock until %s was asked and the store shows %s: %w",
-			key, until.Format(time.RFC3339), lockWords(o.RetainUntil), ErrNoLock)
+	if err := o.mustBe(version, size, sum, until); err != nil {
+		return Object{}, err
 	}
 	return o, nil
+}
+
+// mustBe compares what the server shows with what it was sent.
+func (o Object) mustBe(version string, size int64, sum Checksum, until time.Time) error {
+	key := o.Key
+	switch {
+	case version == "" || o.VersionID != version:
+		return fmt.Errorf("confirm %s: the store gave version %q and shows %q: %w", key, version, o.VersionID, ErrNoLock)
+	case o.Size != size:
+		return fmt.Errorf("confirm %s: %d bytes were sent and %d are kept: %w", key, size, o.Size, ErrCorrupt)
+	case o.Checksum != sum:
+		return fmt.Errorf("confirm %s: checksum %s was sent and the store shows %s: %w", key, sum, o.Checksum, ErrCorrupt)
+	case o.RetainUntil.Before(until.Truncate(time.Second)):
+		return fmt.Errorf("confirm %s: a COMPLIANCE lock until %s was asked and the store shows %s: %w",
+			key, until.Format(time.RFC3339), lockWords(o.RetainUntil), ErrNoLock)
+	}
+	return nil
 }
 
 func (c Checksum) String() string {
@@ -114,7 +128,9 @@ func (v *Vault) ReadBack(ctx context.Context, key, version string, progress func
 	}
 	defer func() { _ = body.Close() }() // only read from
 	hash := sha256.New()
-	buf := make([]byte, 256<<10)
+	pooled := copyBuffers.Get().(*[copyBytes]byte)
+	defer copyBuffers.Put(pooled)
+	buf := pooled[:]
 	for {
 		n, err := body.Read(buf)
 		hash.Write(buf[:n])

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -20,23 +21,38 @@ const MaxParts = 10000
 // must be free: where it holds the same bytes already, because an earlier answer
 // was lost, that version is confirmed and returned; other content is ErrTaken.
 func (v *Vault) Create(ctx context.Context, key string, body []byte, sum [sha256.Size]byte, until time.Time) (Object, error) {
-	if err := v.refuseShort(key, until); err != nil {
-		return Object{}, err
-	}
 	want := checksumSHA256(sum)
+	version, err := v.create(ctx, key, body, want, until)
+	if err != nil {
+		return v.createdBefore(ctx, key, int64(len(body)), want, until, err)
+	}
+	return v.confirm(ctx, key, version, int64(len(body)), want, until)
+}
+
+// create gives the version that the server says it has made.
+func (v *Vault) create(ctx context.Context, key string, body []byte, want Checksum, until time.Time) (version string, err error) {
+	if err := v.refuseShort(key, until); err != nil {
+		return "", err
+	}
 	opts := v.lockedOptions(until)
 	opts.UserMetadata = map[string]string{"x-amz-checksum-sha256": want.Value}
 	opts.SetMatchETagExcept("*") // If-None-Match: *, never overwrite
 	lent := lend(body)
 	defer lent.takeBack()
-	info, err := v.core.PutObject(ctx, v.cfg.Bucket, key, lent, int64(len(body)), "", "", opts)
-	if err == nil {
-		return v.confirm(ctx, key, info.VersionID, int64(len(body)), want, until)
+	info, err := v.core.PutObject(lent.within(ctx), v.cfg.Bucket, key, counted(ctx, lent), int64(len(body)), "", "", opts)
+	if err != nil {
+		return "", fmt.Errorf("store %s (%d bytes): %w", key, len(body), classify(err))
 	}
-	if isTaken(err) {
-		return v.adopt(ctx, key, int64(len(body)), want, until)
+	return info.VersionID, nil
+}
+
+// createdBefore takes over what a create found at its key; any other error of it
+// stays what it is.
+func (v *Vault) createdBefore(ctx context.Context, key string, size int64, want Checksum, until time.Time, err error) (Object, error) {
+	if !isTaken(err) {
+		return Object{}, err
 	}
-	return Object{}, fmt.Errorf("store %s (%d bytes): %w", key, len(body), classify(err))
+	return v.adopt(ctx, key, size, want, until)
 }
 
 // lockedOptions carries the lock in the request that creates the object: there
@@ -122,7 +138,7 @@ func (v *Vault) Begin(ctx context.Context, key string, until time.Time) (Upload,
 func (v *Vault) PutPart(ctx context.Context, u Upload, number int, data []byte, crc uint64) (Part, error) {
 	lent := lend(data)
 	defer lent.takeBack()
-	part, err := v.core.PutObjectPart(ctx, v.cfg.Bucket, u.Key, u.ID, number, lent, int64(len(data)),
+	part, err := v.core.PutObjectPart(lent.within(ctx), v.cfg.Bucket, u.Key, u.ID, number, counted(ctx, lent), int64(len(data)),
 		minio.PutObjectPartOptions{
 			CustomHeader:         http.Header{"X-Amz-Checksum-Crc64nvme": {checksumCRC64(crc).Value}},
 			DisableContentSha256: true,
@@ -158,7 +174,9 @@ func (v *Vault) Kept(ctx context.Context, u Upload) (map[int]Part, error) {
 
 // Complete puts the parts, which must be all and in order, together. The server
 // checks the CRC-64/NVME of the whole object. An upload that was completed
-// before, its answer lost, gives the object that it made.
+// before, its answer lost, gives the object that it made. ErrNotFound: the store has
+// no such upload and no such object; ErrTaken: the key holds another one. Either way,
+// and it may be both, the bytes have to be sent again.
 func (v *Vault) Complete(ctx context.Context, u Upload, parts []Part, size int64, crc uint64) (Object, error) {
 	want := checksumCRC64(crc)
 	list := make([]minio.CompletePart, len(parts))
@@ -174,7 +192,9 @@ func (v *Vault) Complete(ctx context.Context, u Upload, parts []Part, size int64
 	if err == nil {
 		return v.confirm(ctx, u.Key, info.VersionID, size, want, u.RetainUntil)
 	}
-	err = classify(err)
+	if err = classify(err); isPartsLost(err) {
+		err = fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
 	if isTaken(err) || errors.Is(err, ErrNotFound) {
 		o, adoptErr := v.adopt(ctx, u.Key, size, want, u.RetainUntil)
 		if adoptErr == nil {
@@ -183,11 +203,24 @@ func (v *Vault) Complete(ctx context.Context, u Upload, parts []Part, size int64
 			}
 			return o, adoptErr
 		}
-		if isTaken(err) {
+		switch {
+		case errors.Is(adoptErr, ErrNotFound): // nothing there, as err says
+		case !isTaken(err) && errors.Is(adoptErr, ErrTaken):
+			err = fmt.Errorf("%w; %w", err, adoptErr)
+		default: // what the key holds is not known, or is what counts
 			return Object{}, adoptErr
 		}
 	}
 	return Object{}, fmt.Errorf("complete %s (%d parts, %d bytes): %w", u.Key, len(parts), size, err)
+}
+
+// isPartsLost tells an answer to Complete that means that the store does not have the
+// parts as it confirmed them: MinIO says InvalidPart after a Complete that was cut
+// off, versitygw other things. A server that is away, or refuses for another reason,
+// has a kind of its own by now.
+func isPartsLost(err error) bool {
+	known := errors.Is(err, ErrDenied) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFull)
+	return !known && answer(err).StatusCode == http.StatusBadRequest
 }
 
 // Abort throws the parts of an upload away. One that is gone is no error.
@@ -197,4 +230,32 @@ func (v *Vault) Abort(ctx context.Context, u Upload) error {
 		return fmt.Errorf("throw away the parts of %s: %w", u.Key, err)
 	}
 	return nil
+}
+
+type sentKey struct{}
+
+// WithSent lets sent be called with the size of every piece of a body that goes
+// out under ctx, also of one that goes out again. A piece that left this process
+// has not arrived by that.
+func WithSent(ctx context.Context, sent func(bytes int)) context.Context {
+	return context.WithValue(ctx, sentKey{}, sent)
+}
+
+// countedLoan tells of each piece that is read from it.
+type countedLoan struct {
+	*loan
+	sent func(int)
+}
+
+func counted(ctx context.Context, l *loan) io.Reader {
+	if sent, ok := ctx.Value(sentKey{}).(func(int)); ok {
+		return countedLoan{l, sent}
+	}
+	return l
+}
+
+func (c countedLoan) Read(p []byte) (int, error) {
+	n, err := c.loan.Read(p)
+	c.sent(n)
+	return n, err
 }

@@ -91,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 		Creds:        credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, ""),
 		Secure:       cfg.TLS,
 		Region:       cfg.Region,
-		Transport:    &clockReader{next: transport, ahead: &v.storeAhead},
+		Transport:    &clockReader{next: &lender{transport}, ahead: &v.storeAhead},
 		BucketLookup: minio.BucketLookupPath,
 		// The session decides how long to wait for a store; here only the
 		// hiccups of a single connection are bridged.
@@ -119,9 +119,17 @@ func (c Config) transport() (*http.Transport, error) {
 	// Completing a large upload is one request that a server on a file system
 	// answers only when it has put the parts together.
 	t.ResponseHeaderTimeout = 15 * time.Minute
+	// Small files go many at once, and a connection that is not kept is made anew.
+	t.MaxIdleConnsPerHost = max(t.MaxIdleConnsPerHost, 128)
+	// A small file goes out with its headers, and comes back with them, in one call
+	// of the system; large bodies pass these buffers by.
+	t.WriteBufferSize, t.ReadBufferSize = 32<<10, 32<<10
 	if !c.TLS {
+		lendDirectly(t)
 		return t, nil
 	}
+	// Over TLS they don't, and every write is encrypted and sent by itself.
+	t.WriteBufferSize = 128 << 10
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)

@@ -52,10 +52,10 @@ func (w *workplace) recordersOf(station *ingest.Station) (*dock.Config, error) {
 }
 
 // watchUSB takes in what is plugged into the slots until ctx ends.
-func (w *workplace) watchUSB(ctx context.Context, station *ingest.Station, known *dock.Config, emit func(ingest.Event)) error {
+func (w *workplace) watchUSB(ctx context.Context, station *ingest.Station, known func() *dock.Config, emit func(ingest.Event)) error {
 	watcher := &usb.Watcher{
 		All:    w.cfg.USB.Watch == configs.WatchAll,
-		Docked: func(ctx context.Context, p *usb.Plug) { station.Attend(ctx, known.Docking(p)) },
+		Docked: func(ctx context.Context, p *usb.Plug) { station.Attend(ctx, known().Docking(p)) },
 		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot}) },
 		Trouble: func(err error) {
 			emit(ingest.Event{Name: "usb.trouble", Level: ingest.Alarm, Err: err, Message: "recorders on USB may not be seen"})

@@ -58,6 +58,8 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
+	ctx, release := w.whileStored(ctx)
+	defer release()
 	log := newLogger(a.err, w.cfg.Log)
 	station := w.station(func(e ingest.Event) {
 		if e.Level > ingest.Info && !a.quiet {

@@ -69,6 +69,24 @@ type sessionJSON struct {
 	Prefix       string              `json:"prefix"`
 	ManifestKey  string              `json:"manifest_key"`
 	Files        []fileJSON          `json:"files,omitempty"`
+	// Scrub is the last proof that the session was read again; absent: never.
+	Scrub       *scrubJSON        `json:"scrub,omitempty"`
+	Quarantined []quarantinedJSON `json:"quarantined,omitempty"`
+}
+
+type scrubJSON struct {
+	At       *time.Time `json:"scrubbed_at"`
+	Objects  int        `json:"objects"`
+	Bytes    int64      `json:"bytes"`
+	Findings int        `json:"findings"`
+}
+
+// quarantinedJSON is an object that is known to be corrupt.
+type quarantinedJSON struct {
+	Key       string     `json:"key"`
+	VersionID string     `json:"version_id"`
+	Reason    string     `json:"reason"`
+	At        *time.Time `json:"at"`
 }
 
 type fileJSON struct {

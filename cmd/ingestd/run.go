@@ -23,7 +23,8 @@ func (a *app) runCmd() *cobra.Command {
 		Short: "The daemon: take in every recorder that is docked",
 		Long: `run watches the sources of the settings, takes in every recorder that appears,
 several at once, and logs one line for each change of state. SIGTERM ends it
-cleanly: sessions that are cut off stay open and are resumed.
+cleanly: sessions that are cut off stay open and are resumed. SIGHUP loads the
+settings again: see config.reloaded and config.refused in the log.
 
 With --check-only it checks settings, store and lock, and exits.`,
 		Args: cobra.NoArgs,
@@ -39,17 +40,24 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	log := newLogger(a.err, w.cfg.Log)
-	emit := func(e ingest.Event) { logEvent(log, e) }
+	ctx, release := w.whileStored(ctx)
+	defer release()
+	r := &running{app: a, workplace: w, now: w.cfg}
+	r.log.Store(new(newLogger(a.err, w.cfg.Log)))
+	emit := r.emit
 	emit(ingest.Event{Name: "daemon.start", Message: "ingestd " + version() + ", store " + w.vault.Describe()})
-	station := w.station(emit)
-	if err := station.Prepare(ctx); err != nil {
+	if w.staging, err = openStaging(w.cfg); err != nil {
 		return err
 	}
-	known, err := w.recordersOf(station)
+	r.station = w.station(emit)
+	if err := r.station.Prepare(ctx); err != nil {
+		return err
+	}
+	known, err := w.recordersOf(r.station)
 	if err != nil {
 		return err
 	}
+	r.known.Store(known)
 	if checkOnly {
 		fmt.Fprintln(a.out, "ready: settings, profiles, journal, store and lock are in order")
 		return nil
@@ -57,19 +65,9 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	if err := errNothingToWatch(w.cfg); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	if w.store != nil {
-		go func() {
-			select {
-			case <-w.store.Done():
-				cancel(fmt.Errorf("the embedded store has ended: %w", w.store.Err()))
-			case <-ctx.Done():
-			}
-		}()
-	}
+	defer r.reloadOnHangUp(ctx)()
 	emit(ingest.Event{Name: "daemon.ready", Message: watchingWords(w.cfg)})
-	err = w.watch(ctx, station, known, emit)
+	err = w.watch(ctx, r.station, r.known.Load, emit)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause // a supervisor starts us, and the store, again
 	}
@@ -79,7 +77,7 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 
 // watch takes in what appears in folders and slots until ctx ends. Where the one
 // can't be watched at all the other ends too: a supervisor tries again.
-func (w *workplace) watch(ctx context.Context, station *ingest.Station, known *dock.Config, emit func(ingest.Event)) error {
+func (w *workplace) watch(ctx context.Context, station *ingest.Station, known func() *dock.Config, emit func(ingest.Event)) error {
 	all, ctx := errgroup.WithContext(ctx)
 	if len(w.cfg.Sources) > 0 {
 		all.Go(func() error { return w.watchFolders(ctx, station, emit) })
@@ -87,6 +85,14 @@ func (w *workplace) watch(ctx context.Context, station *ingest.Station, known *d
 	if w.cfg.USB.Watch != configs.WatchOff {
 		all.Go(func() error { return w.watchUSB(ctx, station, known, emit) })
 	}
+	all.Go(func() error {
+		station.Scrub(ctx)
+		return nil
+	})
+	all.Go(func() error {
+		station.Drain(ctx)
+		return nil
+	})
 	return all.Wait()
 }
 

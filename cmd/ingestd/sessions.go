@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,10 +65,24 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 	if err != nil {
 		return err
 	}
+	scrub, err := w.journal.LastScrub(ctx, id)
+	if err != nil {
+		return err
+	}
+	corrupt, err := w.journal.QuarantinedOf(ctx, id)
+	if err != nil {
+		return err
+	}
 	loc := w.cfg.Station.Timezone
 	if a.output == "json" {
 		j := toJSON(s, files, loc)
 		j.Schema = "ingestd.session/1"
+		if scrub != nil {
+			j.Scrub = &scrubJSON{known(scrub.At, loc), scrub.Objects, scrub.Bytes, scrub.Findings}
+		}
+		for _, q := range corrupt {
+			j.Quarantined = append(j.Quarantined, quarantinedJSON{q.Key, q.Version, q.Reason, known(q.At, loc)})
+		}
 		return printJSON(a.out, j)
 	}
 	for _, line := range [][2]string{
@@ -75,11 +90,14 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		{"recorder", fact(s.Identity.Serial)}, {"model", fact(s.Identity.Model)}, {"officer", fact(s.Identity.Officer)}, {"profile", orDash(s.Identity.Profile)},
 		{"clock", s.Clock.Words()}, {"", clockDone(s.Condition)}, {"pre-use", preUseWords(s.Condition)},
 		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)},
-		{"verification", s.Verification}, {"manifest", orDash(s.Manifest.Key)},
+		{"verification", s.Verification}, {"read again", scrubWords(scrub, loc)}, {"manifest", orDash(s.Manifest.Key)},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(a.out, "%-13s %s\n", line[0], line[1])
 		}
+	}
+	for _, q := range corrupt {
+		fmt.Fprintf(a.out, "%-13s %s: %s\n", "QUARANTINED", shown(q.Key), tame(q.Reason))
 	}
 	fmt.Fprintln(a.out)
 	var rows [][]any
@@ -92,6 +110,14 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 	}
 	printTable(a.out, []string{"PATH", "KIND", "BYTES", "STATE", "SHA-256", "NOTE"}, rows, 3)
 	return nil
+}
+
+// scrubWords tells when a session was last read again, and with what result.
+func scrubWords(s *journal.Scrub, loc *time.Location) string {
+	if s == nil {
+		return "never since it was stored"
+	}
+	return fmt.Sprintf("%s: %d objects, %s, %d findings", when(s.At, loc), s.Objects, size(s.Bytes), s.Findings)
 }
 
 // clockDone tells what else is known of the clock, and what was done to it.

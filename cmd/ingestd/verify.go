@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,39 +16,82 @@ import (
 
 func (a *app) verifyCmd() *cobra.Command {
 	var all bool
+	var sample string
+	var seed uint64
 	cmd := &cobra.Command{
-		Use:   "verify [ID…]",
+		Use:   "verify ID… | --all | --sample 5%",
 		Short: "Read stored footage again and compare it with the manifests",
 		Long: `verify reads every byte of the named sessions, or of all of them, from the
 store, compares it with the manifests, looks at the locks, and lists what is
 missing, different, unlocked, hidden or not accounted for. It may run beside the
 daemon.
 
+With --sample it reads that part of all stored objects, drawn at random, and prints
+the seed: with --seed the same ones are drawn again, as long as nothing was stored
+in between. It does not look for what lies beside.
+
 Exit codes: 0 all is as it must be · 3 there are findings · 5 no such session.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if all == (len(args) > 0) {
-				return usage(errors.New("verify needs session IDs or --all, and not both; see ingestd sessions list"))
+			ways := 0
+			for _, way := range []bool{all, len(args) > 0, sample != ""} {
+				if way {
+					ways++
+				}
 			}
-			return a.verify(cmd.Context(), args)
+			if ways != 1 {
+				return usage(errors.New("verify needs session IDs, --all or --sample, and not both; see ingestd sessions list"))
+			}
+			if sample == "" {
+				if cmd.Flags().Changed("seed") {
+					return usage(errors.New("--seed is for --sample"))
+				}
+				return a.verify(cmd.Context(), func(ctx context.Context, v *ingest.Verifier) (ingest.Verification, error) {
+					if all {
+						return v.All(ctx)
+					}
+					return v.Sessions(ctx, args)
+				})
+			}
+			percent, err := parsePercent(sample)
+			if err != nil {
+				return usage(err)
+			}
+			if !cmd.Flags().Changed("seed") {
+				seed = uint64(rand.Uint32()) // short enough to be typed
+			}
+			return a.verify(cmd.Context(), func(ctx context.Context, v *ingest.Verifier) (ingest.Verification, error) {
+				return v.Sample(ctx, percent, seed)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all sessions, and the station's whole part of the bucket")
+	cmd.Flags().StringVar(&sample, "sample", "", "a random `PART` of all stored objects, such as 5%")
+	cmd.Flags().Uint64Var(&seed, "seed", 0, "`NUMBER` of an earlier sample, to draw it again")
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, ids []string) (err error) {
+func parsePercent(text string) (float64, error) {
+	number, ok := strings.CutSuffix(text, "%")
+	percent, err := strconv.ParseFloat(number, 64)
+	if !ok || err != nil || !(percent > 0 && percent <= 100) { // NaN, too, is out
+		return 0, fmt.Errorf("--sample %s: it is a part such as 5%% or 0.1%%, above 0%% and at most 100%%", text)
+	}
+	return percent, nil
+}
+
+func (a *app) verify(ctx context.Context, read func(context.Context, *ingest.Verifier) (ingest.Verification, error)) (err error) {
 	w, err := a.open(ctx, journal.Share, a.err)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.Station.ID}
-	var result ingest.Verification
-	if len(ids) > 0 {
-		result, err = v.Sessions(ctx, ids)
-	} else {
-		result, err = v.All(ctx)
+	ctx, release := w.whileStored(ctx)
+	defer release()
+	result, err := read(ctx, v)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
 	}
 	if err != nil {
 		return err
@@ -67,6 +113,15 @@ func (a *app) verify(ctx context.Context, ids []string) (err error) {
 func (a *app) printVerification(r ingest.Verification) {
 	for _, f := range r.Findings {
 		fmt.Fprintf(a.out, "%-9s %s\n          %s\n", f.Problem, shown(f.Key), tame(f.Detail))
+	}
+	for _, f := range r.Quarantined {
+		fmt.Fprintf(a.out, "%s %s\n          known to be corrupt since %s\n", f.Problem, shown(f.Key), tame(f.Detail))
+	}
+	if r.ReadTwice > 0 {
+		fmt.Fprintf(a.out, "%d objects came back right only when they were read once more: something on the way damages bytes\n", r.ReadTwice)
+	}
+	if s := r.Sample; s != nil {
+		fmt.Fprintf(a.out, "sample of %d of %d objects (%v%%), --seed %d\n", s.Size, s.Population, s.Percent, s.Seed)
 	}
 	fmt.Fprintf(a.out, "%d sessions, %d objects, %s read back, %d findings", r.Sessions, r.Objects, size(r.Bytes), len(r.Findings))
 	if r.Open > 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/device/staging"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
@@ -18,6 +19,8 @@ import (
 const (
 	// openStoreWithin bounds the start of the embedded store.
 	openStoreWithin = time.Minute
+	// openTries is how often a store is opened that ends while it is.
+	openTries = 3
 	// patience is how long a session waits for a store that does not answer.
 	patience = 2 * time.Minute
 )
@@ -28,6 +31,7 @@ type workplace struct {
 	journal *journal.Journal
 	store   *embedded.Store // nil with an external one
 	vault   *storage.Vault
+	staging *staging.Dir // nil: none; opened by the daemon alone
 }
 
 // openJournal loads the settings and opens the journal alone.
@@ -52,10 +56,38 @@ func (a *app) open(ctx context.Context, access journal.Access, log io.Writer) (_
 		fmt.Fprintf(a.err, "ingestd: no settings file (%s, or --config): built-in defaults, station %s, store %s\n",
 			configs.DefaultPath, w.cfg.Station.ID, w.cfg.Storage.Embedded.Root)
 	}
-	if err := w.openVault(ctx, log); err != nil {
-		return nil, errors.Join(err, w.close())
+	for try := 1; ; try++ {
+		err := w.openVault(ctx, log)
+		if err == nil {
+			return w, nil
+		}
+		// Another ingestd, whose store it was, has ended in this moment. The next one
+		// is ours.
+		if again := try < openTries && w.store != nil && !w.store.Started() && w.store.Err() != nil; !again {
+			return nil, errors.Join(err, w.close())
+		}
+		if err := w.store.Close(); err != nil {
+			return nil, errors.Join(err, w.close())
+		}
+		w.store = nil
 	}
-	return w, nil
+}
+
+// whileStored gives a context that ends, with the reason, when the embedded store
+// does: whoever works on would only wait for a store that can't come back by
+// itself.
+func (w *workplace) whileStored(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if w.store != nil {
+		go func() {
+			select {
+			case <-w.store.Done():
+				cancel(fmt.Errorf("the embedded store has ended: %w; what is not stored is still on the recorder: start ingestd again", w.store.Err()))
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, func() { cancel(nil) }
 }
 
 func (w *workplace) openVault(ctx context.Context, log io.Writer) (err error) {
@@ -91,6 +123,9 @@ func (w *workplace) openVault(ctx context.Context, log io.Writer) (err error) {
 
 func (w *workplace) close() error {
 	err := w.journal.Close()
+	if w.staging != nil {
+		err = errors.Join(err, w.staging.Close())
+	}
 	if w.store != nil {
 		err = errors.Join(err, w.store.Close())
 	}
@@ -98,17 +133,25 @@ func (w *workplace) close() error {
 }
 
 func (w *workplace) station(events func(ingest.Event)) *ingest.Station {
-	c := w.cfg
-	return ingest.NewStation(ingest.Config{
+	c := stationConfig(w.cfg, events)
+	c.Staging = w.staging
+	return ingest.NewStation(c, w.vault, w.journal)
+}
+
+func stationConfig(c *configs.Config, events func(ingest.Event)) ingest.Config {
+	return ingest.Config{
 		ID: c.Station.ID, Name: c.Station.Name, Location: c.Station.Timezone, Software: "ingestd " + version(),
 		Parallel: c.Ingest.Parallel, PartSize: int64(c.Storage.PartSize), BufferMemory: int64(c.Storage.BufferMemory),
 		Verification:       string(c.Ingest.Verify),
 		IdenticalFull:      c.Ingest.Identical == configs.IdenticalFull,
 		RefuseUnregistered: c.Recorders.Unregistered == configs.UnregisteredRefuse,
 		Patience:           patience,
+		StallAfter:         c.Ingest.StallAfter,
+		ScrubEvery:         c.Scrub.Every,
+		ScrubBandwidth:     int64(c.Scrub.Bandwidth),
 		ClockWarnOver:      c.Clock.WarnOver,
 		SetClocks:          c.Clock.Set,
 		PreUse:             device.PreUseLimits{BatteryPercent: c.PreUse.Battery, FreeBytes: int64(c.PreUse.Free)},
 		Events:             events,
-	}, w.vault, w.journal)
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -217,19 +216,10 @@ func (r *Recorder) Open(_ context.Context, e device.Entry, offset int64) (device
 	if err != nil {
 		return nil, err
 	}
-	if offset > 0 {
-		if _, err := f.Seek(offset, 0); err != nil {
-			_ = f.Close()
-			return nil, fmt.Errorf("read %q from byte %d: %w", e.Path, offset, err)
-		}
-	}
-	opened := &file{open: f, recorder: r, path: e.Path}
-	if e.Size >= largeFile && offset%alignment == 0 {
-		if past, err := r.openItself(e.Path, openFlags|unix.O_DIRECT); err == nil {
-			opened.ahead = readAhead(past, f, offset)
-		}
-	}
-	return opened, nil
+	return &file{
+		open: f, past: r.openPast(e, offset),
+		recorder: r, path: e.Path, size: e.Size, offset: offset,
+	}, nil
 }
 
 const (
@@ -309,42 +299,4 @@ func (r *Recorder) orRemoved(err error) error {
 func unlinked(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && st.Nlink == 0
-}
-
-// file does not embed os.File: io.Copy would find its WriteTo and pass by Read,
-// and with it what tells a removal.
-type file struct {
-	open     *os.File
-	recorder *Recorder
-	path     string
-	ahead    *ahead // nil for a small file
-}
-
-func (f *file) Close() error {
-	if f.ahead != nil {
-		f.ahead.close()
-	}
-	return f.open.Close()
-}
-
-func (f *file) Read(p []byte) (n int, err error) {
-	if f.ahead != nil {
-		n, err = f.ahead.Read(p)
-	} else {
-		n, err = f.open.Read(p)
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = f.recorder.orRemoved(err)
-	}
-	return n, err
-}
-
-// Stat looks at the path, not at the open file: one that was replaced by another
-// of the same name counts as changed, with the newcomer's size and time.
-func (f *file) Stat() (int64, time.Time, error) {
-	info, err := f.recorder.root.Lstat(f.path)
-	if err != nil {
-		return 0, time.Time{}, f.recorder.orRemoved(err)
-	}
-	return info.Size(), info.ModTime(), nil
 }

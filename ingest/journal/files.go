@@ -11,6 +11,9 @@ import (
 const fileColumns = `session, path, kind, size, mod_time, note, state, reason, sha256, fingerprint,
 	key, version, etag, checksum_alg, checksum, retain_until, stored_at, verified_at, verification, origin, upload, upload_until, crc64`
 
+// found is how many of the values are of the inventory and never change.
+const found = 5
+
 func (f *File) values() []any {
 	return []any{
 		f.Session, []byte(f.Entry.Path), f.Entry.Kind, f.Entry.Size, formatTime(f.Entry.ModTime), f.Entry.Note, f.State, f.Reason, f.SHA256, f.Fingerprint,
@@ -41,19 +44,30 @@ func (j *Journal) AddFiles(ctx context.Context, files []*File) error {
 	})
 }
 
-// SaveFile writes what has become true of a file. When nothing of it is on the
-// way any more, its parts are forgotten.
-func (j *Journal) SaveFile(ctx context.Context, f *File) error {
+// SaveFile writes what has become true of a file, but not what the inventory found
+// of it: see Relist. When nothing of it is on the way any more, its parts are
+// forgotten.
+func (j *Journal) SaveFile(ctx context.Context, f *File) error { return j.saveFile(ctx, f, false) }
+
+// Relist is SaveFile for a path that has come back in another form: its kind, size
+// and time are written too.
+func (j *Journal) Relist(ctx context.Context, f *File) error { return j.saveFile(ctx, f, true) }
+
+func (j *Journal) saveFile(ctx context.Context, f *File, relist bool) error {
 	saved := *f
 	return j.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`UPDATE files SET session=?, path=?, kind=?, size=?, mod_time=?, note=?, state=?, reason=?, sha256=?, fingerprint=?,
-			key=?, version=?, etag=?, checksum_alg=?, checksum=?, retain_until=?, stored_at=?, verified_at=?, verification=?, origin=?,
-			upload=?, upload_until=?, crc64=? WHERE id=?`, append(saved.values(), saved.ID)...)
+		if relist {
+			if _, err := tx.Exec("UPDATE files SET kind=?, size=?, mod_time=? WHERE id=?",
+				saved.Entry.Kind, saved.Entry.Size, formatTime(saved.Entry.ModTime), saved.ID); err != nil {
+				return fmt.Errorf("file %q: %w", saved.Entry.Path, err)
+			}
+		}
+		_, err := j.ready.exec(tx, saveFile, append(saved.values()[found:], saved.ID)...)
 		if err != nil {
 			return fmt.Errorf("file %q: %w", saved.Entry.Path, err)
 		}
 		if saved.State != Uploading && saved.State != Completing {
-			_, err = tx.Exec("DELETE FROM parts WHERE file = ?", saved.ID)
+			_, err = j.ready.exec(tx, forgetParts, saved.ID)
 		}
 		return err
 	})
@@ -62,8 +76,7 @@ func (j *Journal) SaveFile(ctx context.Context, f *File) error {
 // SavePart writes that a part is durable in the store.
 func (j *Journal) SavePart(ctx context.Context, file int64, p Part) error {
 	return j.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT OR REPLACE INTO parts (file, number, size, etag, crc64, file_crc64, sha256_state, fingerprint_state, seam) VALUES (?,?,?,?,?,?,?,?,?)",
-			file, p.Number, p.Size, p.ETag, int64(p.CRC64), int64(p.FileCRC64), p.SHA256State, p.FingerprintState, p.Seam)
+		_, err := j.ready.exec(tx, savePart, file, p.Number, p.Size, p.ETag, int64(p.CRC64), int64(p.FileCRC64), p.SHA256State, p.FingerprintState, p.Seam)
 		return err
 	})
 }
@@ -96,19 +109,36 @@ func (j *Journal) Files(ctx context.Context, session string) ([]*File, error) {
 // maxKnown bounds how many earlier forms of a file are looked at.
 const maxKnown = 16
 
-// KnownFiles finds the files, the latest first, that earlier sessions stored and
-// verified from the same recorder under the same path, with the same size and
-// time. An empty recorder is an unknown one.
-func (j *Journal) KnownFiles(ctx context.Context, recorder, path string, size int64, modTime time.Time) ([]*File, error) {
-	return j.files(ctx, `WHERE path = ? AND size = ? AND mod_time = ? AND kind = 'file' AND state = ?
-		AND session IN (SELECT id FROM sessions WHERE recorder = ?) ORDER BY id DESC LIMIT ?`,
-		[]byte(path), size, formatTime(modTime), Verified, recorder, maxKnown)
+// KnowsAny says whether earlier sessions than this one have stored and verified
+// anything of the recorder: whether KnownFiles is worth asking at all.
+func (j *Journal) KnowsAny(ctx context.Context, recorder, session string) (known bool, err error) {
+	err = j.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sessions s JOIN files f ON f.session = s.id
+		WHERE s.recorder = ? AND s.id != ? AND f.state = ?)`, recorder, session, Verified).Scan(&known)
+	if err != nil {
+		return false, fmt.Errorf("journal: %w", err)
+	}
+	return known, nil
 }
 
-func (j *Journal) files(ctx context.Context, where string, args ...any) (_ []*File, err error) {
-	rows, err := j.db.QueryContext(ctx, "SELECT id, "+fileColumns+" FROM files "+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
+// KnownFiles finds the files, the latest first, that earlier sessions stored and
+// verified from the same recorder under the same path, with the same size and
+// time. An empty recorder is an unknown one. What has been found corrupt since is
+// not among them: as long as the recorder has the file, it is a chance to mend it.
+func (j *Journal) KnownFiles(ctx context.Context, recorder, path string, size int64, modTime time.Time) ([]*File, error) {
+	return scanFiles(j.known.QueryContext(ctx, []byte(path), size, formatTime(modTime), Verified, recorder, maxKnown))
+}
+
+const knownFiles = "SELECT id, " + fileColumns + ` FROM files WHERE path = ? AND size = ? AND mod_time = ? AND kind = 'file' AND state = ?
+		AND session IN (SELECT id FROM sessions WHERE recorder = ?)
+		AND NOT EXISTS (SELECT 1 FROM quarantined q WHERE q.key = files.key AND q.version = files.version) ORDER BY id DESC LIMIT ?`
+
+func (j *Journal) files(ctx context.Context, where string, args ...any) ([]*File, error) {
+	return scanFiles(j.db.QueryContext(ctx, "SELECT id, "+fileColumns+" FROM files "+where, args...))
+}
+
+func scanFiles(rows *sql.Rows, queryErr error) (_ []*File, err error) {
+	if queryErr != nil {
+		return nil, fmt.Errorf("journal: %w", queryErr)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	var all []*File

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,9 +53,14 @@ const (
 type Journal struct {
 	db     *sql.DB // many readers
 	writer *sql.DB // one connection, used by commitLoop alone
+	ready  statements
+	known  *sql.Stmt // of KnownFiles
 	lock   *os.File
 	jobs   chan job
 	done   sync.WaitGroup
+	// committing is since when a commit is on its way to the disk, in nanoseconds
+	// of the Unix time; 0: none is.
+	committing atomic.Int64
 
 	mu       sync.Mutex
 	lastSeen time.Time // guarded by mu; the latest time a commit was made at
@@ -96,7 +102,13 @@ func Open(dir string, access Access) (_ *Journal, err error) {
 	if err := migrate(j.writer); err != nil {
 		return nil, err
 	}
+	if j.ready, err = prepare(j.writer); err != nil {
+		return nil, err
+	}
 	if j.db, err = open(dir); err != nil {
+		return nil, err
+	}
+	if j.known, err = j.db.Prepare(knownFiles); err != nil {
 		return nil, err
 	}
 	if err := j.readLastSeen(); err != nil {
@@ -135,7 +147,12 @@ const schemaVersion = 2
 var upgrades = map[int]string{
 	1: `ALTER TABLE sessions ADD COLUMN condition TEXT NOT NULL DEFAULT '{}';
 		ALTER TABLE recorders ADD COLUMN profile TEXT NOT NULL DEFAULT '';
-		CREATE TABLE refused_passwords (digest TEXT PRIMARY KEY, refused_at TEXT NOT NULL) STRICT;`,
+		CREATE TABLE refused_passwords (digest TEXT PRIMARY KEY, refused_at TEXT NOT NULL) STRICT;
+		CREATE TABLE quarantined (key TEXT NOT NULL, version TEXT NOT NULL, session TEXT NOT NULL REFERENCES sessions (id),
+			file INTEGER NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (key, version)) STRICT, WITHOUT ROWID;
+		CREATE INDEX quarantined_by_session ON quarantined (session);
+		CREATE TABLE scrubs (session TEXT NOT NULL REFERENCES sessions (id), scrubbed_at TEXT NOT NULL, objects INTEGER NOT NULL,
+			bytes INTEGER NOT NULL, findings INTEGER NOT NULL, PRIMARY KEY (session, scrubbed_at)) STRICT, WITHOUT ROWID;`,
 }
 
 // migrate brings a database, new or of an earlier release, up to this version: in
@@ -246,6 +263,16 @@ func (j *Journal) write(ctx context.Context, change func(*sql.Tx) error) error {
 	return nil
 }
 
+// Committing is how long the disk has been at the commit that is on its way now;
+// zero: there is none.
+func (j *Journal) Committing() time.Duration {
+	since := j.committing.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(1, time.Since(time.Unix(0, since)))
+}
+
 func (j *Journal) commitLoop() {
 	for first := range j.jobs {
 		batch := []job{first}
@@ -267,6 +294,8 @@ func (j *Journal) commitLoop() {
 
 // commit makes a batch durable. One change that fails is undone alone.
 func (j *Journal) commit(batch []job) {
+	j.committing.Store(time.Now().UnixNano())
+	defer j.committing.Store(0)
 	errs := make([]error, len(batch))
 	err := func() error {
 		tx, err := j.writer.Begin()
@@ -274,12 +303,12 @@ func (j *Journal) commit(batch []job) {
 			return err
 		}
 		for i, jb := range batch {
-			if errs[i] = inSavepoint(tx, jb.write); errors.Is(errs[i], errBroken) {
+			if errs[i] = j.inSavepoint(tx, jb.write); errors.Is(errs[i], errBroken) {
 				return errors.Join(errs[i], tx.Rollback())
 			}
 		}
 		seen := j.Now()
-		if _, err := tx.Exec("INSERT INTO meta (name, value) VALUES ('last_seen', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", formatTime(seen)); err != nil {
+		if _, err := j.ready.exec(tx, noteSeen, formatTime(seen)); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 		if err := makeDurable(tx); err != nil {
@@ -300,17 +329,17 @@ func (j *Journal) commit(batch []job) {
 
 var errBroken = errors.New("transaction is broken")
 
-func inSavepoint(tx *sql.Tx, change func(*sql.Tx) error) error {
-	if _, err := tx.Exec("SAVEPOINT change"); err != nil {
+func (j *Journal) inSavepoint(tx *sql.Tx, change func(*sql.Tx) error) error {
+	if _, err := j.ready.exec(tx, beginChange); err != nil {
 		return fmt.Errorf("%w: %w", errBroken, err)
 	}
 	err := change(tx)
 	if err != nil {
-		if _, undo := tx.Exec("ROLLBACK TO change"); undo != nil {
+		if _, undo := j.ready.exec(tx, undoChange); undo != nil {
 			return fmt.Errorf("%w: %w: %w", errBroken, err, undo)
 		}
 	}
-	if _, release := tx.Exec("RELEASE change"); release != nil {
+	if _, release := j.ready.exec(tx, endChange); release != nil {
 		return fmt.Errorf("%w: %w", errBroken, release)
 	}
 	return err

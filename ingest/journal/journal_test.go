@@ -290,6 +290,10 @@ func TestAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
 		if err != nil || s.State != journal.StateSealed || s.Condition.Verdict != "" || s.Condition.Bound != nil {
 			t.Errorf("the session: %+v, %v", s, err)
 		}
+		if err := errors.Join(j.Quarantine(t.Context(), journal.Quarantined{Key: "k", Version: "v", Session: "s1"}),
+			j.Scrubbed(t.Context(), journal.Scrub{Session: "s1", At: j.Now()})); err != nil {
+			t.Errorf("what this release writes down: %v", err)
+		}
 		if err := j.Close(); err != nil {
 			t.Fatal(err)
 		}

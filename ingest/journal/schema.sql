@@ -95,3 +95,26 @@ CREATE TABLE self_tests (
 	store     TEXT PRIMARY KEY,
 	passed_at TEXT NOT NULL
 ) STRICT;
+
+-- Objects whose bytes are not those that were sent. They stay under their lock; the
+-- file was sent again under another key, or is told to be corrupt.
+CREATE TABLE quarantined (
+	key     TEXT NOT NULL,
+	version TEXT NOT NULL,
+	session TEXT NOT NULL REFERENCES sessions (id),
+	file    INTEGER NOT NULL, -- id in files; 0: none of the session's own
+	reason  TEXT NOT NULL,
+	at      TEXT NOT NULL,
+	PRIMARY KEY (key, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX quarantined_by_session ON quarantined (session);
+
+-- Proofs that a stored session was read again, and with what result.
+CREATE TABLE scrubs (
+	session     TEXT NOT NULL REFERENCES sessions (id),
+	scrubbed_at TEXT NOT NULL, -- when it had been read to its end
+	objects     INTEGER NOT NULL,
+	bytes       INTEGER NOT NULL,
+	findings    INTEGER NOT NULL, -- 0: all is as it must be
+	PRIMARY KEY (session, scrubbed_at)
+) STRICT, WITHOUT ROWID;

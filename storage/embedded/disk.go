@@ -180,6 +180,7 @@ func (a attributes) StoreAttribute(f *os.File, bucket, object, name string, valu
 		if err := a.disk.syncData(f); err != nil {
 			return err
 		}
+		crashPoint("store.object.durable") // of a put, of a complete, and of a copy aside
 	case name == attrMultipart:
 		info, err := backend.UnmarshalMpUploadMetadata(value, false)
 		if err != nil {

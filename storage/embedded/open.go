@@ -42,7 +42,8 @@ type Store struct {
 	root      *rootDir
 	keys      credentials
 	transport *http.Transport
-	child     *child // nil if the store was running already
+	child     *child  // nil if the store was running already
+	server    *server // whom we are attached to; nil if child is not
 
 	closed    chan struct{}
 	closeOnce sync.Once
@@ -55,8 +56,9 @@ type Store struct {
 // opening only; give it a deadline.
 //
 // The store ends with its owner: Close, exit or kill -9 of the process whose
-// Store answers true to Started. Processes that attached get errors from then
-// on and must Open again.
+// Store answers true to Started. Processes that attached learn of it by Done, get
+// errors from then on, and must Open again. One that is ending is not attached to:
+// Open waits for its end and starts the next.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	root, err := openRoot(o.Root)
 	if err != nil {
@@ -83,9 +85,10 @@ func (s *Store) attachOrStart(ctx context.Context, o Options) error {
 	defer tick.Stop()
 	for {
 		if pid := s.answers(ctx); pid != 0 && s.settled(pid) {
-			var err error
-			s.keys, err = s.root.readCredentials()
-			return err
+			attached, err := s.attach(ctx, pid)
+			if attached || err != nil {
+				return err
+			}
 		}
 		held, err := s.root.lockHeld()
 		if err != nil {
@@ -111,6 +114,30 @@ func (s *Store) attachOrStart(ctx context.Context, o Options) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// attach takes the server that has just answered for ours. It is false where that
+// has ended, or begun to end, in between.
+func (s *Store) attach(ctx context.Context, pid int) (attached bool, err error) {
+	var watched *server
+	if s.child == nil {
+		if watched, err = watchServer(pid); err != nil || watched == nil {
+			return false, err
+		}
+		// The number may have been given to another process since. One that still
+		// answers is the one that is watched.
+		if s.answers(ctx) != pid {
+			return false, watched.stop()
+		}
+	}
+	if s.keys, err = s.root.readCredentials(); err != nil {
+		if watched != nil {
+			err = errors.Join(err, watched.stop())
+		}
+		return false, err
+	}
+	s.server = watched
+	return true, nil
 }
 
 // settled reports whether it is clear whose server answers. While our child
@@ -189,24 +216,29 @@ func (s *Store) Transport() *http.Transport { return s.transport }
 // Started reports whether the store is a child of this process and ends with it.
 func (s *Store) Started() bool { return s.child != nil }
 
-// Done is closed when the child of a started store has ended, expected or not.
-// For an attached store it is closed by Close only: nobody tells us.
+// Done is closed when the store's process has ended, expected or not, whether it is
+// a child of ours or another process's. For an attached store Close closes it too.
 func (s *Store) Done() <-chan struct{} {
 	if s.child != nil {
 		return s.child.exited
 	}
-	return s.closed
+	return s.server.ended
 }
 
-// Err says why the child ended; nil while it runs and after Close.
+// Err says why the store ended; nil while it runs and after Close.
 func (s *Store) Err() error {
-	if !s.child.ended() {
+	select {
+	case <-s.Done():
+	default:
 		return nil
 	}
 	select {
 	case <-s.closed:
 		return nil
 	default:
+		if s.child == nil {
+			return fmt.Errorf("store %s: process %d, which ran it for another ingestd, has ended", s.root.path, s.server.pid)
+		}
 		return fmt.Errorf("store %s: %w", s.root.path, s.child.failure())
 	}
 }
@@ -220,6 +252,9 @@ func (s *Store) Close() error {
 		close(s.closed)
 		if s.child != nil {
 			s.closeErr = s.child.stop()
+		}
+		if s.server != nil {
+			s.closeErr = s.server.stop()
 		}
 		s.closeErr = errors.Join(s.closeErr, s.root.close())
 	})

@@ -24,21 +24,39 @@ func (g *guard) HeadObject(ctx context.Context, in *s3.HeadObjectInput) (*s3.Hea
 	if err != nil || value(in.VersionId) == "" || out.ObjectLockMode != "" {
 		return out, err
 	}
-	bucket, key, version := value(in.Bucket), value(in.Key), value(in.VersionId)
-	if raw, err := g.posix.GetObjectRetention(ctx, bucket, key, version); err == nil {
-		var lock types.ObjectLockRetention
-		if json.Unmarshal(raw, &lock) == nil {
-			out.ObjectLockMode, out.ObjectLockRetainUntilDate = types.ObjectLockMode(lock.Mode), lock.RetainUntilDate
-		}
-	}
-	if held, err := g.posix.GetObjectLegalHold(ctx, bucket, key, version); err == nil && held != nil && *held {
+	lock, held := g.lockOf(ctx, value(in.Bucket), value(in.Key), value(in.VersionId))
+	out.ObjectLockMode, out.ObjectLockRetainUntilDate = types.ObjectLockMode(lock.Mode), lock.RetainUntilDate
+	if held {
 		out.ObjectLockLegalHoldStatus = types.ObjectLockLegalHoldStatusOn
 	}
 	return out, nil
 }
 
+// lockOf is what is known of the lock and the hold of a version; nothing where
+// there is none, or where it can't be read: that must not look like a lock.
+func (g *guard) lockOf(ctx context.Context, bucket, key, version string) (lock types.ObjectLockRetention, held bool) {
+	if raw, err := g.posix.GetObjectRetention(ctx, bucket, key, version); err == nil {
+		if json.Unmarshal(raw, &lock) != nil {
+			lock = types.ObjectLockRetention{}
+		}
+	}
+	hold, err := g.posix.GetObjectLegalHold(ctx, bucket, key, version)
+	return lock, err == nil && hold != nil && *hold
+}
+
+// GetObject shows lock and hold as HEAD does and as S3 has it: who reads a version
+// back sees in the same answer that it is locked. versitygw leaves them out.
 func (g *guard) GetObject(ctx context.Context, in *s3.GetObjectInput) (*s3.GetObjectOutput, error) {
-	return g.posix.GetObject(ctx, in)
+	out, err := g.posix.GetObject(ctx, in)
+	if err != nil || value(in.VersionId) == "" || out.ObjectLockMode != "" {
+		return out, err
+	}
+	lock, held := g.lockOf(ctx, value(in.Bucket), value(in.Key), value(in.VersionId))
+	out.ObjectLockMode, out.ObjectLockRetainUntilDate = types.ObjectLockMode(lock.Mode), lock.RetainUntilDate
+	if held {
+		out.ObjectLockLegalHoldStatus = types.ObjectLockLegalHoldStatusOn
+	}
+	return out, nil
 }
 
 func (g *guard) GetObjectAcl(ctx context.Context, in *s3.GetObjectAclInput) (*s3.GetObjectAclOutput, error) {

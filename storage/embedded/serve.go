@@ -99,14 +99,27 @@ func Serve(ctx context.Context, cfg Config) error {
 		Quiet:             true,
 		KeepAlive:         true,
 		DisableACLs:       true,
-		HealthPath:        healthPath,
-		S3Options:         []s3api.Option{s3api.WithMiddleware("/", onlyS3)},
+		S3Options: []s3api.Option{
+			s3api.WithRoute(fiber.MethodGet, healthPath, healthOf(ctx)),
+			s3api.WithMiddleware("/", onlyS3),
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("serve store %s: %w", root.path, err)
 	}
 	// What was acknowledged is durable already; this is for what was not.
 	return backend.disk.commit()
+}
+
+// healthOf answers whoever wants to attach. A store that has begun to end serves
+// what it has, and wants nobody new.
+func healthOf(ctx context.Context) fiber.Handler {
+	return func(c fiber.Ctx) error {
+		if ctx.Err() != nil {
+			return c.SendStatus(fiber.StatusServiceUnavailable)
+		}
+		return c.SendStatus(fiber.StatusOK)
+	}
 }
 
 // onlyS3 closes versitygw's administration interface, which would share the

@@ -76,9 +76,13 @@ func (g *guard) PutObject(ctx context.Context, in s3response.PutObjectInput) (s3
 				return fmt.Errorf("set %s: %w", name, err)
 			}
 		}
+		crashPoint("store.put.locked")
 		return nil
 	})
-	return out, g.commit(err)
+	crashPoint("store.put.published")
+	err = g.commit(err)
+	crashPoint("store.put.answer")
+	return out, err
 }
 
 func length(n *int64) int64 {
@@ -156,6 +160,7 @@ func (g *guard) CreateMultipartUpload(ctx context.Context, in s3response.CreateM
 	lock := g.lockFor(value(in.Key), in.ObjectLockRetainUntilDate)
 	in.ObjectLockMode, in.ObjectLockRetainUntilDate = types.ObjectLockMode(lock.Mode), lock.RetainUntilDate
 	out, err := g.posix.CreateMultipartUpload(unhurried(ctx), in)
+	crashPoint("store.begin.published")
 	return out, g.commit(err)
 }
 
@@ -175,11 +180,15 @@ func (g *guard) UploadPart(ctx context.Context, in *s3.UploadPartInput) (*s3.Upl
 		if err := checkWhole(f, bytes); err != nil {
 			return err
 		}
-		return g.disk.syncData(f)
+		err := g.disk.syncData(f)
+		crashPoint("store.part.durable")
+		return err
 	})
+	crashPoint("store.part.published")
 	if err := g.commit(err); err != nil {
 		return nil, err
 	}
+	crashPoint("store.part.answer")
 	return out, nil
 }
 
@@ -204,13 +213,16 @@ func (g *guard) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMult
 	if err := g.raiseUploadLock(value(in.Bucket), value(in.Key), value(in.UploadId)); err != nil {
 		return none, "", clientError(err)
 	}
+	crashPoint("store.complete.lock_raised")
 	out, version, err := g.posix.CompleteMultipartUpload(unhurried(ctx), in)
+	crashPoint("store.complete.published")
 	if err == nil && version == "" {
 		version, err = g.published(value(in.Bucket), value(in.Key), value(in.UploadId))
 	}
 	if err := g.commit(err); err != nil {
 		return none, "", err
 	}
+	crashPoint("store.complete.answer")
 	return out, version, nil
 }
 

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/rs/zerolog"
+
+	"github.com/bodyworn/ingestd/configs"
+	"github.com/bodyworn/ingestd/device/dock"
+	"github.com/bodyworn/ingestd/ingest"
+)
+
+// liveSettings are those that a running daemon takes over, for recorders that are
+// docked from then on. A name that ends in a dot is a whole section. The others say
+// what the station is, where it keeps footage and what it watches: for them it is
+// started again.
+var liveSettings = []string{
+	"clock.", "ingest.identical", "ingest.stall_after", "ingest.verify", "log.level", "preuse.", "recorders.unregistered", "scrub.",
+}
+
+// running is a daemon at work, whose settings can change.
+type running struct {
+	*app
+	workplace *workplace
+	station   *ingest.Station
+	now       *configs.Config // what is in force; owned by the goroutine of reloadOnHangUp
+	log       atomic.Pointer[zerolog.Logger]
+	known     atomic.Pointer[dock.Config]
+}
+
+func (r *running) emit(e ingest.Event) { logEvent(*r.log.Load(), e) }
+
+// reloadOnHangUp loads the settings again at each SIGHUP. The stop that it returns
+// waits for one that is on its way.
+func (r *running) reloadOnHangUp(ctx context.Context) (stop func()) {
+	hangUp := make(chan os.Signal, 1)
+	signal.Notify(hangUp, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(ctx)
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		for {
+			select {
+			case <-hangUp:
+				r.reload()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		signal.Stop(hangUp)
+		cancel()
+		ended.Wait()
+	}
+}
+
+// reload puts the settings of the file in force, as a whole or not at all.
+func (r *running) reload() {
+	cfg, err := configs.Load(r.configFile)
+	if err != nil {
+		r.emit(ingest.Event{Name: "config.refused", Level: ingest.Alarm, Err: err, Message: "the settings were not taken over; those from before stay in force"})
+		return
+	}
+	taken, restart := changes(r.now, cfg)
+	// Only what may change does: the rest of what runs was made of the old settings.
+	next := *r.now
+	next.Clock, next.PreUse, next.Scrub = cfg.Clock, cfg.PreUse, cfg.Scrub
+	next.Ingest.Identical, next.Ingest.StallAfter, next.Ingest.Verify = cfg.Ingest.Identical, cfg.Ingest.StallAfter, cfg.Ingest.Verify
+	next.Log.Level, next.Recorders.Unregistered = cfg.Log.Level, cfg.Recorders.Unregistered
+	r.now = &next
+
+	r.log.Store(new(newLogger(r.err, next.Log)))
+	r.station.Change(stationConfig(&next, nil))
+	known := *r.known.Load()
+	known.RefuseUnregistered = next.Recorders.Unregistered == configs.UnregisteredRefuse
+	known.SetClocks = next.Clock.Set
+	r.known.Store(&known)
+
+	e := ingest.Event{Name: "config.reloaded", Message: "nothing has changed"}
+	var words []string
+	if len(taken) > 0 {
+		words = append(words, "in force: "+strings.Join(taken, ", "))
+	}
+	if len(restart) > 0 {
+		e.Level = ingest.Warn
+		words = append(words, "in force only after ingestd is started again: "+strings.Join(restart, ", "))
+	}
+	if len(words) > 0 {
+		e.Message = strings.Join(words, "; ")
+	}
+	r.emit(e)
+}
+
+// changes tells what differs, by what it takes to put it in force.
+func changes(from, to *configs.Config) (live, restart []string) {
+	before, after := valuesOf(from), valuesOf(to)
+	var keys []string
+	for key := range after {
+		keys = append(keys, key)
+	}
+	for key := range before {
+		if _, still := after[key]; !still {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		was, is := before[key], after[key]
+		if was == is {
+			continue
+		}
+		isLive := slices.ContainsFunc(liveSettings, func(name string) bool {
+			return key == name || strings.HasSuffix(name, ".") && strings.HasPrefix(key, name)
+		})
+		if isLive {
+			live = append(live, fmt.Sprintf("%s (%s, was %s)", key, is, was))
+		} else {
+			restart = append(restart, key)
+		}
+	}
+	return live, restart
+}
+
+func valuesOf(c *configs.Config) map[string]string {
+	values := map[string]string{}
+	for _, s := range c.Effective() {
+		values[s.Key] = s.Value
+	}
+	return values
+}
