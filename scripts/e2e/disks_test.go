@@ -180,12 +180,13 @@ func testPending(t *testing.T, w *world) {
 		end = l
 		return ok && (l.Event == "ingest.finished" || l.Event == "ingest.failed")
 	})
-	if end.Event == "ingest.finished" {
+	switch {
+	case end.Event == "ingest.finished":
 		w.store.checkSession(t, end.Session, "PENDING", files)
 		w.note("all of it was stored")
-	} else if end.Level != "error" {
+	case end.Level != "error":
 		t.Errorf("nobody is told: %+v", end)
-	} else {
+	default:
 		w.note("not called safe")
 	}
 	p.unplug(t)

@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"os/exec"
@@ -56,7 +55,7 @@ func (f file) sum(t testing.TB) string {
 
 func sumOf(t testing.TB, r io.Reader) string {
 	t.Helper()
-	var h hash.Hash = sha256.New()
+	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
 		t.Fatal(err)
 	}

@@ -176,7 +176,7 @@ func (p *place) judgeObjects(all []object) {
 		if keys[o.key]++; keys[o.key] > 1 {
 			p.violate("%s has %d versions", o.key, keys[o.key])
 		}
-		if floor := o.stored.In(zone).AddDate(0, 6, 0); o.until.Before(floor) && !(p.unlocked && o.until.IsZero()) {
+		if floor := o.stored.In(zone).AddDate(0, 6, 0); o.until.Before(floor) && (!p.unlocked || !o.until.IsZero()) {
 			p.violate("%s is locked until %s, six months from when it was stored are %s", o.key, o.until, floor)
 		}
 		if !isFootage(o.key) {
