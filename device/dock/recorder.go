@@ -28,21 +28,14 @@ var (
 	_ device.ClockWitness = (*recorder)(nil)
 )
 
-// identify lets the profile say who this is. What it leaves open stays as the
-// driver found it.
+// identify lets the profile say who this is, and leaves unknown what it does not
+// tell: two cards that name different recorders name none, whatever the driver made
+// of the first.
 func (r *recorder) identify(e profile.Evidence) {
 	serial, officer, model := r.profile.Identify(e)
-	if r.registered { // it is known there by the number that USB shows
-		serial = device.Fact{}
-	}
-	r.id.Profile = r.profile.Name
-	for _, f := range []struct {
-		found device.Fact
-		to    *device.Fact
-	}{{serial, &r.id.Serial}, {officer, &r.id.Officer}, {model, &r.id.Model}} {
-		if f.found.Known() {
-			*f.to = f.found
-		}
+	r.id.Profile, r.id.Officer, r.id.Model = r.profile.Name, officer, model
+	if !r.registered { // else it is known by the number that USB shows
+		r.id.Serial = serial
 	}
 }
 
