@@ -165,5 +165,5 @@ plain_read() {
 machine() {
 	printf '%s, %s × %s, %s MiB of memory, Linux %s, %s; MinIO %s, rclone %s, mc %s, s5cmd %s, on the same machine' \
 		"$(date -u +%F)" "$(nproc)" "$(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)" "$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo)" \
-		"$(uname -r)" "$(go env GOVERSION)" "${MINIO##*@}" "${RCLONE##*@}" "$MC" "$S5CMD"
+		"$(uname -r | cut -d- -f1)" "$(go env GOVERSION)" "${MINIO##*@}" "${RCLONE##*@}" "$MC" "$S5CMD"
 }
