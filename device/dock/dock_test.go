@@ -190,13 +190,13 @@ func TestWhatIsNotOpened(t *testing.T) {
 	}
 }
 
-// A camera is opened over PTP, its clock measured and, unless its profile says so,
-// not set.
+// A camera is opened over PTP, known by the number that the register has, its clock
+// measured and, unless its profile says so, not set.
 func TestACameraIsReadOverPTP(t *testing.T) {
 	t.Parallel()
 	footage := bytes.Repeat([]byte("footage "), 50_000)
 	g := ptpgadget.New(ptpgadget.Recorder{
-		Serial: "CAM01", Model: "Camera",
+		Serial: "INNER9", Model: "Camera", // not the number that the register knows
 		Clock:  ptpgadget.Clock{Offset: 192 * time.Second},
 		Stores: []ptpgadget.Store{{Objects: []*ptpgadget.Object{{Name: "A.MP4", Content: bytes.NewReader(footage), Size: int64(len(footage))}}}},
 	})

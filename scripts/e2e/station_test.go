@@ -49,6 +49,7 @@ var scenarios = []scenario{
 	{"PTP", testPTP, true},
 	{"Locked", testLocked, true},
 	{"WrongPassword", testWrongPassword, false},
+	{"Commands", testCommands, false},
 	{"Idle", testIdle, false},
 	{"Leaks", testLeaks, true},
 }
