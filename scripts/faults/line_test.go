@@ -319,6 +319,12 @@ func lockDropped(p *place, l *line) {
 		}
 		*r = *signer.SignV4(*r, p.server.AccessKey, p.server.SecretKey, "", p.server.Region)
 	}}, 1)
+	// An upload that was begun without its lock is found out when it is completed,
+	// which ends that try too. The next one, for which the daemon needs nobody, finds
+	// the object and locks it.
+	if again := p.ingest(nil); again.code != 0 && again.code != 1 {
+		p.violate("ingest after the lock was dropped ended with %d", again.code)
+	}
 	p.unlocked = false
 	p.mended(l)
 }
