@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,12 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.close()) }()
+	end := sync.OnceValue(w.close)
+	defer func() {
+		if closeErr := end(); !errors.Is(err, closeErr) {
+			err = errors.Join(err, closeErr)
+		}
+	}()
 	ctx, release := w.whileStored(ctx)
 	defer release()
 	log := newLogger(a.err, w.cfg.Log)
@@ -76,6 +82,13 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 		Open: func(context.Context) (device.Recorder, error) { return folder.Open(dir) },
 	}, o)
 	stop()
+	// The store and the journal are closed before anything is said: what fails there
+	// must not come behind the word that the recorder may be taken.
+	release()
+	if closeErr := end(); closeErr != nil {
+		report.State, report.Safe = ingest.Failed, false
+		ingestErr = errors.Join(ingestErr, closeErr)
+	}
 	if err := a.printReport(w, report, ingestErr); err != nil {
 		return err
 	}
