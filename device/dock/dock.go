@@ -223,7 +223,14 @@ func (o *opening) openDisks(ctx context.Context) (device.Recorder, error) {
 	}
 	if o.profile == nil {
 		if found, ok := o.Profiles.ForVolumes(volumes, true); ok {
+			mounted := o.zone()
 			o.profile = found
+			if o.zone() != mounted { // its times have been read as those of another zone
+				if err := r.Close(); err != nil {
+					return nil, err
+				}
+				return o.openDisks(ctx)
+			}
 		}
 	}
 	opened := &recorder{Recorder: r, opening: o, id: r.Identity()}

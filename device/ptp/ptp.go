@@ -139,7 +139,7 @@ func individual(serial string) bool {
 		return false
 	}
 	s := strings.ToLower(serial)
-	if strings.Trim(s, s[:1]) == "" { // 0000, XXXX
+	if strings.Trim(s, s[:1]) == "" { // such as 0000
 		return false
 	}
 	switch s {
