@@ -14,7 +14,7 @@ import (
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/device/massstorage"
 	"github.com/bodyworn/ingestd/device/usb"
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // drive has the driver read, as a session would, but no more than was asked for.

@@ -48,6 +48,9 @@ type place struct {
 	holding sync.Mutex
 	ever    map[string]bool   // guarded by holding; SHA-256 of all that ever was on the card, in hex
 	now     map[string]string // guarded by holding while a process runs; path on the card to SHA-256, as it is
+	// taken is now at the end of the last process that worked on a session, by the
+	// session's id; guarded by holding.
+	taken map[string]map[string]string
 }
 
 // claim is a "safe to undock" and the card of which it was said.
@@ -67,7 +70,7 @@ func (p *place) station(server storage.Config, client *minio.Client) {
 	p.t.Cleanup(func() { _ = os.RemoveAll(dir) }) // the caller's TMPDIR goes as a whole
 	p.dir, p.server, p.client = dir, server, client
 	p.id = fmt.Sprintf("F-%d", places.Add(1)) // in one bucket with the others
-	p.ever, p.now = map[string]bool{}, map[string]string{}
+	p.ever, p.now, p.taken = map[string]bool{}, map[string]string{}, map[string]map[string]string{}
 	config := `
 station: {id: ` + p.id + `}
 state_dir: state

@@ -90,6 +90,7 @@ func (pr *process) wait() ran {
 		r.code, r.signal = -1, status.Signal()
 	}
 	r.safe = pr.saidSafe(r)
+	pr.sessions()
 	if strings.Contains(pr.name, " ingest ") || strings.HasSuffix(pr.name, " run") {
 		pr.p.last = r
 	}
@@ -114,7 +115,7 @@ func shorten(text string) string {
 func (pr *process) saidSafe(r ran) bool {
 	said := strings.Contains(r.out, `"safe_to_undock": true`) || strings.Contains(r.out, "可以取下")
 	for _, e := range pr.events() {
-		if e.Event == "ingest.finished" && e.sealedGood() {
+		if e.saysSafe() {
 			said = true
 		}
 	}
@@ -149,8 +150,32 @@ type event struct {
 	Err     string `json:"err"`
 }
 
-func (e event) sealedGood() bool {
-	return strings.HasPrefix(e.Message, "safe:") || strings.HasSuffix(e.Message, ": sealed")
+func (e event) saysSafe() bool {
+	return e.Event == "ingest.finished" && strings.HasPrefix(e.Message, "safe:")
+}
+
+// saysSealed is said at the start, of a session that was cut off while it was
+// sealed. The card may have got more files since.
+func (e event) saysSealed() bool {
+	return strings.HasSuffix(e.Message, ": sealed")
+}
+
+// sessions notes which card each session took in, and holds what is said to be
+// sealed against the card that was there when it was taken in.
+func (pr *process) sessions() {
+	p := pr.p
+	p.holding.Lock()
+	defer p.holding.Unlock()
+	for _, e := range pr.events() {
+		switch e.Event {
+		case "ingest.started", "ingest.resumed":
+			p.taken[e.Session] = maps.Clone(p.now)
+		case "ingest.finished":
+			if card, known := p.taken[e.Session]; known && e.saysSealed() {
+				p.claims = append(p.claims, claim{pr.name + ", of " + e.Session, card})
+			}
+		}
+	}
 }
 
 func (pr *process) events() (all []event) {
@@ -193,8 +218,7 @@ func (pr *process) until(what func() bool) bool {
 func (pr *process) untilSafe() bool {
 	return pr.until(func() bool {
 		for _, e := range pr.events() {
-			// What was sealed at the start is not the docking.
-			if e.Event == "ingest.finished" && strings.HasPrefix(e.Message, "safe:") {
+			if e.saysSafe() {
 				return true
 			}
 		}

@@ -19,7 +19,7 @@ import (
 	"github.com/bodyworn/ingestd/device/simulator/ptpgadget"
 	"github.com/bodyworn/ingestd/device/simulator/textgadget"
 	"github.com/bodyworn/ingestd/device/simulator/usbip"
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // within bounds what the kernel takes to plug or unplug.

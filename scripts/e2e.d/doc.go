@@ -1,6 +1,6 @@
 // Package e2e tests the whole daemon on a real Linux kernel: in one machine of
 // QEMU, with recorders that are plugged in and pulled out, and with a real store
-// outside of it. scripts/e2e/run prepares the machine and runs the tests, which
+// outside of it. scripts/e2e prepares the machine and runs the tests, which
 // have the build tag e2e; package wire is what they say to the agent in the
 // machine, the command guest.
 //

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // testYank pulls a recorder out in the middle of a file. It is told at once; when

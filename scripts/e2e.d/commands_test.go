@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // command is one of ingestd's that goes on until it is told to end.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // simulated is a recorder that the agent plugs into the machine's virtual

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // testFAT32 is the plain case: a card comes in, everything on it is stored and

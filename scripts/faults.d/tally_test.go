@@ -16,7 +16,7 @@ import (
 	"github.com/bodyworn/ingestd/storage"
 )
 
-// settings come from scripts/faults/run.
+// settings come from scripts/faults.
 type settings struct {
 	program string         // ingestd, built with crashpoints
 	seed    uint64         // of the first round

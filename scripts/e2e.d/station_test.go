@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // world is what a scenario works with.

@@ -7,6 +7,6 @@
 //
 // After every case the same invariants are looked at with plain S3 calls, SHA-256
 // and SQLite, never with the program's own reading code, see the method judge.
-// scripts/faults/run builds what is needed and runs the tests, which have the
+// scripts/faults builds what is needed and runs the tests, which have the
 // build tag faults. The program under test has the tag crashpoints.
 package faults

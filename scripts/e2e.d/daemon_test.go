@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // line is one event of the daemon's log; see ingest/README.md.

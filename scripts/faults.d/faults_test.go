@@ -99,7 +99,7 @@ func readSettings(t *testing.T) *settings {
 	t.Helper()
 	s := &settings{program: os.Getenv("BODYWORN_FAULTS_PROGRAM"), seed: uint64(rand.Uint32())}
 	if s.program == "" {
-		t.Fatal("these tests are started by scripts/faults/run, which builds the program for them")
+		t.Fatal("these tests are started by scripts/faults, which builds the program for them")
 	}
 	var err error
 	if text := os.Getenv("BODYWORN_FAULTS_SEED"); text != "" {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // quiet waits until the machine has had nothing to tell for a while: what was

@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // file is one file of a recorder. Its content is so many zeros and then what

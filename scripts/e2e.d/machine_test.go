@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bodyworn/ingestd/scripts/e2e/wire"
+	"github.com/bodyworn/ingestd/scripts/e2e.d/wire"
 )
 
 // machine is the one running guest. Everything in it is lost with it.
@@ -42,7 +42,7 @@ func boot(t *testing.T) *machine {
 	t.Helper()
 	kernel, initramfs := os.Getenv("BODYWORN_E2E_KERNEL"), os.Getenv("BODYWORN_E2E_INITRAMFS")
 	if kernel == "" || initramfs == "" {
-		t.Fatal("these tests are started by scripts/e2e/run, which makes their machine")
+		t.Fatal("these tests are started by scripts/e2e.d/run, which makes their machine")
 	}
 	dir, err := os.MkdirTemp("", "e2e") // short: the path of a socket has 107 bytes
 	if err != nil {
