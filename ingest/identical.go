@@ -5,7 +5,6 @@ import (
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest/journal"
-	"github.com/bodyworn/ingestd/storage"
 )
 
 // isIdentical recognises a file that an earlier session has stored and verified,
@@ -25,7 +24,7 @@ func (c *copier) isIdentical(f *journal.File) (bool, error) {
 		if !same(known) {
 			continue
 		}
-		there, err := c.stillStored(known)
+		there, err := c.stillStored(c.ctx, known)
 		if err != nil {
 			return false, err
 		}
@@ -55,25 +54,6 @@ func (c *copier) compare(e device.Entry) (same func(*journal.File) bool, note st
 	ends, err := fingerprintOf(c.ctx, c.recorder, e, &c.session.read)
 	return func(known *journal.File) bool { return known.Fingerprint == ends },
 		"size, time and the SHA-256 of the first and last MiB are those of the stored file", asReadError(err)
-}
-
-// stillStored asks the store; nil where the object is gone, other or released.
-func (c *copier) stillStored(known *journal.File) (*storage.Object, error) {
-	var there storage.Object
-	err := c.withStore(c.ctx, func() (err error) {
-		there, err = c.vault.Stat(c.ctx, known.Object.Key, known.Object.VersionID)
-		return err
-	})
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if there.Size != known.Entry.Size || there.Checksum != known.Object.Checksum || !there.RetainUntil.After(c.journal.Now()) {
-		return nil, nil
-	}
-	return &there, nil
 }
 
 func (c *copier) sumOfAll(e device.Entry) (string, error) {

@@ -34,7 +34,7 @@ func (c *copier) readLarge(f *journal.File) error {
 	}
 	// All parts are durable and the digests are final: from here on the file
 	// needs no recorder any more, also after a crash.
-	f.State, f.SHA256, f.Fingerprint, f.CRC64 = journal.Completing, hexSum(r.sum), hexSum(r.fingerprint), r.crc
+	f.State, f.SHA256, f.Fingerprint, f.CRC64 = journal.Completing, hexSum(r.sum), hexSum(r.fingerprint()), r.crc
 	if err := c.journal.SaveFile(c.ctx, f); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (s *partSender) readParts(r *reading) (err error) {
 		part.Seam = seam[:]
 		var err1, err2 error
 		part.SHA256State, err1 = state(r.sum)
-		part.FingerprintState, err2 = state(r.fingerprint)
+		part.FingerprintState, err2 = state(r.fingerprint())
 		if err := errors.Join(err1, err2); err != nil {
 			s.giveBack(buf)
 			return err

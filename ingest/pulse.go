@@ -2,12 +2,14 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/storage"
 )
 
 // wait is what a session can wait for, in words for a message.
@@ -128,7 +130,13 @@ func (w *session) asking(ask func() error) error {
 // withStore is the station's, seen by the session's pulse.
 func (w *session) withStore(ctx context.Context, request func() error) error {
 	defer w.pulse.waiting(forStore)()
-	return w.Station.withStore(ctx, request)
+	return w.Station.withStore(ctx, func() error {
+		err := request()
+		if errors.Is(err, storage.ErrUnavailable) {
+			w.doubted.Store(true)
+		}
+		return err
+	})
 }
 
 // watched is a recorder whose files tell when they are waited for.

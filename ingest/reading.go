@@ -34,13 +34,13 @@ var errChanged = errors.New("the file changed while it was read")
 // reading is the one pass over a file: every piece goes to the digest of the
 // whole file, to its CRC, and to the caller's buffer. It has one owner.
 type reading struct {
-	file        device.File
-	entry       device.Entry
-	offset      int64
-	sum         hash.Hash // SHA-256 of the file
-	fingerprint hash.Hash // SHA-256 of its first and last MiB
-	crc         uint64    // CRC-64/NVME of the file
-	read        *counter
+	file   device.File
+	entry  device.Entry
+	offset int64
+	sum    hash.Hash // SHA-256 of the file
+	edges  hash.Hash // SHA-256 of its first and last MiB; nil as long as that is sum
+	crc    uint64    // CRC-64/NVME of the file
+	read   *counter
 }
 
 func startReading(ctx context.Context, r device.Recorder, e device.Entry, read *counter) (*reading, error) {
@@ -48,14 +48,14 @@ func startReading(ctx context.Context, r device.Recorder, e device.Entry, read *
 	if err != nil {
 		return nil, err
 	}
-	return &reading{file: f, entry: e, sum: sha256.New(), fingerprint: sha256.New(), read: read}, nil
+	return &reading{file: f, entry: e, sum: sha256.New(), read: read}, nil
 }
 
 // resumeReading goes on behind a durable part, after comparing the bytes at the
 // seam with those that were sent.
 func resumeReading(ctx context.Context, r device.Recorder, e device.Entry, offset int64, last journal.Part, read *counter) (*reading, error) {
-	rd := &reading{entry: e, sum: sha256.New(), fingerprint: sha256.New(), crc: last.FileCRC64, read: read}
-	if err := errors.Join(restore(rd.sum, last.SHA256State), restore(rd.fingerprint, last.FingerprintState)); err != nil {
+	rd := &reading{entry: e, sum: sha256.New(), edges: sha256.New(), crc: last.FileCRC64, read: read}
+	if err := errors.Join(restore(rd.sum, last.SHA256State), restore(rd.edges, last.FingerprintState)); err != nil {
 		return nil, fmt.Errorf("resume %q: %w", e.Path, err)
 	}
 	seam := min(seamBytes, last.Size)
@@ -75,7 +75,9 @@ func resumeReading(ctx context.Context, r device.Recorder, e device.Entry, offse
 	if err = errors.Join(err, freeMemory(there)); err != nil {
 		return nil, errors.Join(err, rd.file.Close())
 	}
-	rd.offset = offset
+	if rd.offset = offset; rd.offset < edge || e.Size <= 2*edge {
+		rd.edges = nil
+	}
 	return rd, nil
 }
 
@@ -161,17 +163,37 @@ func readFull(f device.File, buf []byte) (n int, err error) {
 
 func (r *reading) digest(piece []byte) {
 	r.read.add(len(piece))
-	r.sum.Write(piece)
 	r.crc = crc64nvme.Update(r.crc, piece)
-	// The part of the piece that lies in the first MiB, and that in the last.
-	start, end := r.offset, r.offset+int64(len(piece))
-	if head := min(end, edge); head > start {
-		r.fingerprint.Write(piece[:head-start])
+	// Until the first MiB is full both digests are one, and in a short file, which is
+	// all edges, to its end.
+	if head := edge - r.offset; head > 0 && int64(len(piece)) >= head && r.entry.Size > 2*edge {
+		r.sum.Write(piece[:head])
+		r.offset += head
+		piece = piece[head:]
+		r.edges = cloned(r.sum)
 	}
-	if tail := max(start, edge, r.entry.Size-edge); tail < end {
-		r.fingerprint.Write(piece[tail-start:])
+	r.sum.Write(piece)
+	start, end := r.offset, r.offset+int64(len(piece))
+	if tail := max(start, r.entry.Size-edge); r.edges != nil && tail < end {
+		r.edges.Write(piece[tail-start:])
 	}
 	r.offset = end
+}
+
+func cloned(h hash.Hash) hash.Hash {
+	c, err := h.(hash.Cloner).Clone()
+	if err != nil {
+		panic(err) // crypto/sha256 knows no reason for one
+	}
+	return c
+}
+
+// fingerprint is the digest of both edges, as far as they were read.
+func (r *reading) fingerprint() hash.Hash {
+	if r.edges == nil {
+		return r.sum
+	}
+	return r.edges
 }
 
 // ended makes sure that the file is still what the inventory saw.

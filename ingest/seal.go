@@ -136,7 +136,7 @@ func (s *Station) putDocuments(ctx context.Context, r journal.Session) (journal.
 	if err != nil {
 		return r, err
 	}
-	m, err := manifest.Decode(docs.Manifest)
+	result, err := manifest.ResultOf(docs.Manifest)
 	if err != nil {
 		return r, err
 	}
@@ -148,7 +148,7 @@ func (s *Station) putDocuments(ctx context.Context, r journal.Session) (journal.
 		return r, err
 	}
 	sum := sha256.Sum256(docs.Manifest)
-	r.State = journal.SessionState(m.Session.Result)
+	r.State = journal.SessionState(result)
 	r.Manifest = journal.ManifestRef{Key: o.Key, VersionID: o.VersionID, SHA256: hex.EncodeToString(sum[:])}
 	return r, s.journal.FinishSealing(ctx, r)
 }

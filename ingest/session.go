@@ -31,6 +31,7 @@ type session struct {
 	record   journal.Session // the journal's row
 	files    []*journal.File
 	resumed  bool
+	doubted  atomic.Bool // the store may not have any more what it had
 	read     counter
 	pulse    pulse
 	known    atomic.Pointer[Event] // whose the session is, for the watch over the pulse
@@ -77,7 +78,10 @@ func (w *session) run(ctx context.Context) (err error) {
 		if err := w.copyFiles(ctx); err != nil {
 			return w.interrupted(ctx, err)
 		}
-		more, err := w.lookAgain(ctx, look == looksAtMost)
+		more, err := w.lookAgain(ctx, look >= looksAtMost)
+		if err == nil && !more {
+			more, err = w.confirmStored(ctx)
+		}
 		if err != nil {
 			return w.interrupted(ctx, err)
 		}
@@ -200,6 +204,7 @@ func (w *session) begin() {
 func (w *session) resume(ctx context.Context, open journal.Session, files []*journal.File) error {
 	now := w.record
 	w.record, w.files, w.resumed = open, files, true
+	w.doubted.Store(true)
 	w.record.Slot, w.record.Identity, w.record.Health, w.record.Reason = now.Slot, now.Identity, now.Health, ""
 	if w.record.Officer == "" {
 		w.record.Officer = now.Officer

@@ -181,6 +181,22 @@ func Decode(data []byte) (*Manifest, error) {
 	return &m, nil
 }
 
+// ResultOf reads only how the session of a manifest has ended: one of many files is
+// not unpacked for that.
+func ResultOf(data []byte) (string, error) {
+	var m struct {
+		Schema  string
+		Session struct{ Result string }
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return "", fmt.Errorf("read manifest: %w", err)
+	}
+	if m.Schema != Schema || m.Session.Result == "" {
+		return "", fmt.Errorf("read manifest: schema %q with result %q, this program knows %q", m.Schema, m.Session.Result, Schema)
+	}
+	return m.Session.Result, nil
+}
+
 // Sums gives SHA256SUMS in the form of GNU coreutils, for the objects below the
 // session's own folder, with names relative to it, so that `sha256sum -c` in a
 // fetched folder checks all of it, the manifest included.

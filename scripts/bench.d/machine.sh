@@ -5,7 +5,8 @@
 MC=v0.0.0-20250313080218-cf909e1063a9
 S5CMD=v2.3.0
 
-work='' out='' server='' port='' rate='' throttled=''
+work='' out='' server='' port=''
+groups=() # control groups that what is measured runs in
 dirs=() devices=() total=0
 
 # need_module NAME MODULE VERSION: have $TOOLS/NAME. Not by go install, which asks
@@ -36,7 +37,7 @@ finish() {
 		kill "$server" 2>/dev/null || true
 		wait "$server" 2>/dev/null || true
 	fi
-	[ -z "$throttled" ] || rmdir "$throttled" 2>/dev/null || true
+	leave_groups
 	[ -z "$work" ] || rm -rf "$work"
 }
 
@@ -83,24 +84,53 @@ drop_cards() {
 	dirs=() devices=()
 }
 
-# throttle BYTES: holds each card's device to so many bytes in a second, for what
-# measured runs. cgroup v1 and v2 say it differently.
+# group CONTROLLER: makes a control group for what is measured and prints its folder.
+# Version 1 has a tree for each controller, in version 2 one group has them all.
+group() {
+	local at=/sys/fs/cgroup/$1 controller=$1
+	if [ ! -d "$at" ]; then
+		at=/sys/fs/cgroup
+		[ "$controller" != blkio ] || controller=io
+		grep -qsw "$controller" "$at/cgroup.subtree_control" || return 1
+	fi
+	mkdir -p "$at/bodyworn-bench-$$" 2>/dev/null || return 1
+	printf '%s' "$at/bodyworn-bench-$$"
+}
+
+# throttle BYTES: holds each card's device to so many bytes in a second.
 throttle() {
 	local device numbers at
-	[ "$(id -u)" -eq 0 ] && [ -n "${devices[0]}" ] || return 1
-	at=/sys/fs/cgroup/blkio
-	[ -d "$at" ] || { at=/sys/fs/cgroup && grep -qsw io "$at/cgroup.subtree_control"; } || return 1
-	throttled=$at/bodyworn-bench-$$
-	mkdir -p "$throttled" 2>/dev/null || return 1
+	[ "$(id -u)" -eq 0 ] && [ -n "${devices[0]}" ] && at=$(group blkio) || return 1
+	groups+=("$at")
 	for device in "${devices[@]}"; do
 		numbers=$(lsblk -dno MAJ:MIN "$device" | tr -d ' ')
-		if [ -e "$throttled/io.max" ]; then
-			echo "$numbers rbps=$1" >"$throttled/io.max" || return 1
+		if [ -e "$at/io.max" ]; then
+			echo "$numbers rbps=$1" >"$at/io.max" || return 1
 		else
-			echo "$numbers $1" >"$throttled/blkio.throttle.read_bps_device" || return 1
+			echo "$numbers $1" >"$at/blkio.throttle.read_bps_device" || return 1
 		fi
 	done
-	printf 'Slow cards were loop devices that a blkio cgroup held to %s bytes/s.\n' "$1" >>"$work/notes"
+	printf 'Slow cards were loop devices that a control group held to %s bytes/s.\n' "$1" >>"$work/notes"
+}
+
+# confine BYTES: lets each program have so much memory, with what the system keeps
+# of the card for it. A card that is larger has to be read anew for each pass.
+confine() {
+	local at
+	if ! at=$(group memory) || ! { echo "$1" >"$at/memory.max" || echo "$1" >"$at/memory.limit_in_bytes"; } 2>/dev/null; then
+		printf 'No control group for memory: the page cache was dropped before each command, and could keep the card during it.\n' >>"$work/notes"
+		return
+	fi
+	groups+=("$at")
+	printf 'On "card" and "slow" each program had %s MiB of memory, page cache included, a quarter of the card or 256 MiB.\n' "$(($1 >> 20))" >>"$work/notes"
+}
+
+leave_groups() {
+	local at
+	for at in "${groups[@]}"; do
+		rmdir "$at" 2>/dev/null || true # one group may be there twice
+	done
+	groups=()
 }
 
 start_server() {
@@ -128,13 +158,13 @@ empty_server() { rm -rf "${work:?}/minio/bench"* "$work/back"*; }
 # larger peak. The page cache is empty before.
 row_wall=0 row_cpu=0 row_rss=0 row_read=0
 measured() {
-	local before after wall user sys rss into=()
+	local before after wall user sys rss
 	sync
 	[ ! -w /proc/sys/vm/drop_caches ] || echo 3 >/proc/sys/vm/drop_caches
-	# shellcheck disable=SC2016 # for the inner shell
-	[ -z "$rate" ] || into=(bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$throttled")
 	before=$(sectors)
-	/usr/bin/time -o "$work/time" -f '%e %U %S %M' "${into[@]}" "$@" >"$work/out" 2>&1 || { cat "$work/out" && die "failed: $*"; }
+	# shellcheck disable=SC2016 # for the inner shell
+	/usr/bin/time -o "$work/time" -f '%e %U %S %M' bash -c 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" && shift || exit; done; shift && exec "$@"' in \
+		"${groups[@]}" -- "$@" >"$work/out" 2>&1 || { cat "$work/out" && die "failed: $*"; }
 	after=$(sectors)
 	read -r wall user sys rss <"$work/time"
 	row_wall=$(awk "BEGIN {print $row_wall + $wall}")

@@ -65,6 +65,40 @@ func lineFaults(k *kind, s *storetest.Server) {
 			p.untouched(p.path(cardDir))
 		})
 	}
+	k.each("bucket-removed", bucketRemoved)
+}
+
+// bucketRemoved: somebody at the server throws the bucket away in the middle of a
+// session, with what was verified already, and a new one of the same name is made.
+func bucketRemoved(p *place) {
+	s := storetest.MinIO(p.t, false)
+	c := s.Config()
+	l := p.newLine(c.Endpoint)
+	c.Endpoint = l.addr
+	p.station(c, s.Client())
+	p.prepare()
+	p.card(cardDir)
+	after := 8 + p.random.IntN(4) // some small files are done by then
+	l.set(rules{refuse: func(r *http.Request) (int, string) {
+		if !isFootage(r.URL.Path) {
+			return 0, ""
+		}
+		if after--; after == 0 {
+			l.met++
+			if err := s.DropBucket(c.Bucket); err != nil {
+				p.violate("the case can't be run: %v", err)
+			}
+		}
+		return 0, ""
+	}})
+	if r := p.ingest(nil); r.code == 0 {
+		p.violate("the bucket was removed and ingest ended with 0")
+	}
+	l.set(rules{})
+	p.k.count(counts{faults: l.met})
+	p.resume(false)
+	p.judge(true)
+	p.untouched(p.path(cardDir))
 }
 
 // endsBehind runs ingest with these rules; the fault counts where it was met.

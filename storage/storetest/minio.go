@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net"
@@ -24,7 +25,7 @@ func MinIO(t testing.TB, secure bool) *Server {
 	t.Helper()
 	p := &minioProcess{t: t, binary: minioBinary(t), data: t.TempDir(), certs: t.TempDir()}
 	p.config = storage.Config{AccessKey: rand.Text(), SecretKey: rand.Text(), TLS: secure}
-	s := &Server{Name: "minio", kill: p.kill}
+	s := &Server{Name: "minio", kill: p.kill, dropBucket: p.dropBucket}
 	if secure {
 		s.Name = "minio-tls"
 		p.config.CAFile = writeCertificates(t, p.certs)
@@ -50,6 +51,12 @@ func MinIO(t testing.TB, secure bool) *Server {
 	}
 	s.connect(t)
 	return s
+}
+
+// dropBucket removes the folders of a bucket: what is in it and what is known of it.
+func (p *minioProcess) dropBucket(bucket string) error {
+	return errors.Join(os.RemoveAll(filepath.Join(p.data, bucket)),
+		os.RemoveAll(filepath.Join(p.data, ".minio.sys", "buckets", bucket)))
 }
 
 func minioBinary(t testing.TB) string {

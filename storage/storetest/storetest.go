@@ -33,6 +33,8 @@ type Server struct {
 	client *minio.Client
 	kill   func()
 	start  func(testing.TB)
+	// dropBucket is nil where there is no such way.
+	dropBucket func(bucket string) error
 }
 
 // Config reaches the server with a bucket that does not exist yet.
@@ -59,6 +61,10 @@ func (s *Server) Client() *minio.Client { return s.client }
 
 // Kill ends the server's process as kill -9 does.
 func (s *Server) Kill() { s.kill() }
+
+// DropBucket throws a bucket away with all that is locked in it, as only somebody at
+// MinIO's disks can; no client is able to.
+func (s *Server) DropBucket(bucket string) error { return s.dropBucket(bucket) }
 
 // Start starts a killed server again: same data, address and credentials.
 func (s *Server) Start(t testing.TB) {
