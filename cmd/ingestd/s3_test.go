@@ -97,7 +97,7 @@ func TestServersThatAreRefused(t *testing.T) {
 // detector's own memory would hide the program's. The store is a process apart.
 func TestLargeCardsInLittleMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("5 GiB and 20,000 files take a minute or two")
+		t.Skip("5 GiB and 8,000 files take a minute")
 	}
 	server := storetest.MinIO(t, false)
 	program := filepath.Join(t.TempDir(), "ingestd")
@@ -111,7 +111,7 @@ func TestLargeCardsInLittleMemory(t *testing.T) {
 		memory int64 // MiB
 	}{
 		"5 GiB sparse file": {func(dir string) error { return simulator.Sparse(dir+"/big.mp4", 5<<30) }, 1, 5 << 30, 80},
-		"20,000 files":      {func(dir string) error { return simulator.Many(dir+"/many", 20_000, 1000) }, 20_000, 20_000_000, 300},
+		"8,000 files":       {func(dir string) error { return simulator.Many(dir+"/many", 8_000, 1000) }, 8_000, 8_000_000, 140},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := s3Place(t, server.Config())
