@@ -176,7 +176,7 @@ sectors() {
 	local device
 	for device in "${devices[@]}"; do
 		[ -z "$device" ] || cat "/sys/block/${device#/dev/}/stat"
-	done | awk '{s += $3} END {print s + 0}'
+	done | awk '{s += $3} END {printf "%.0f", s}'
 }
 
 row() { # WORKLOAD TOOL RUN: closes the row
