@@ -292,39 +292,61 @@ func (j *Journal) commitLoop() {
 	}
 }
 
-// commit makes a batch durable. One change that fails is undone alone.
+// commit makes a batch durable. One change that fails is undone alone: the batch is
+// made again then, each change in a savepoint of its own, which costs statements that
+// a batch without trouble does not need.
 func (j *Journal) commit(batch []job) {
 	j.committing.Store(time.Now().UnixNano())
 	defer j.committing.Store(0)
 	errs := make([]error, len(batch))
-	err := func() error {
-		tx, err := j.writer.Begin()
-		if err != nil {
-			return err
-		}
-		for i, jb := range batch {
-			if errs[i] = j.inSavepoint(tx, jb.write); errors.Is(errs[i], errBroken) {
-				return errors.Join(errs[i], tx.Rollback())
+	failed := false
+	err := j.commitAll(func(tx *sql.Tx) error {
+		for _, jb := range batch {
+			if err := jb.write(tx); err != nil {
+				failed = true
+				return err
 			}
 		}
-		seen := j.Now()
-		if _, err := j.ready.exec(tx, noteSeen, formatTime(seen)); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-		if err := makeDurable(tx); err != nil {
-			return errors.Join(err, tx.Rollback())
-		}
-		j.mu.Lock()
-		j.lastSeen = seen
-		j.mu.Unlock()
 		return nil
-	}()
+	})
+	if failed && len(batch) > 1 {
+		err = j.commitAll(func(tx *sql.Tx) error {
+			for i, jb := range batch {
+				if errs[i] = j.inSavepoint(tx, jb.write); errors.Is(errs[i], errBroken) {
+					return errs[i]
+				}
+			}
+			return nil
+		})
+	}
 	for i, jb := range batch {
 		if err != nil {
 			errs[i] = err // nothing of the batch is durable
 		}
 		jb.result <- errs[i]
 	}
+}
+
+// commitAll runs changes in one transaction, which is on disk when it returns nil.
+func (j *Journal) commitAll(changes func(*sql.Tx) error) error {
+	tx, err := j.writer.Begin()
+	if err != nil {
+		return err
+	}
+	seen := j.Now()
+	if err := changes(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if _, err := j.ready.exec(tx, noteSeen, formatTime(seen)); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := makeDurable(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	j.mu.Lock()
+	j.lastSeen = seen
+	j.mu.Unlock()
+	return nil
 }
 
 var errBroken = errors.New("transaction is broken")
