@@ -44,6 +44,9 @@ func (w *session) confirmStored(ctx context.Context) (lost bool, err error) {
 			continue
 		}
 		lost = true
+		if f.Origin != "" { // what was said of it is not true of what will be stored now
+			f.Origin, f.Entry.Note = "", ""
+		}
 		w.options.Progress.Done.Add(-1)
 		w.options.Progress.Verified.Add(-f.Entry.Size)
 		if err := w.tryAgain(ctx, f, wrongObject, "it was stored and verified, and the store does not have it any more as it was", true); err != nil {

@@ -3,8 +3,10 @@ package ingest_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,5 +196,53 @@ func TestACancelledSessionStaysOpen(t *testing.T) {
 	}
 	if again := w.mustDock(card, ingest.Options{Recorder: "R1"}); !again.Safe || again.Session.ID != r.Session.ID {
 		t.Errorf("%s, session %s after %s", again.State, again.Session.ID, r.Session.ID)
+	}
+}
+
+// What was verified before a session was cut off may not be in the store any more
+// when it goes on: a bucket was thrown away and made anew. It is asked for again.
+func TestWhatTheStoreHasLostMeanwhileIsStoredAgain(t *testing.T) {
+	t.Parallel()
+	for name, docked := range map[string]bool{"verified in this session": false, "identical to an earlier one": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			card := t.TempDir()
+			write(t, card, map[string]int{"a.mp4": 1000})
+			lostKey := ""
+			if docked {
+				lostKey = fileOf(t, w.mustDock(card, ingest.Options{Recorder: "R1"}), "a.mp4").Object.Key
+			}
+			write(t, card, map[string]int{"b.mp4": 3 * partSize})
+			r, err := w.dock(card, ingest.Options{Recorder: "R1"}, &faults{atByte: func(e device.Entry, at int64) error {
+				if e.Path != "b.mp4" || at < partSize {
+					return nil
+				}
+				for w.saw("ingest.file_done") == 0 && !docked { // a.mp4 is verified beside
+					time.Sleep(time.Millisecond)
+				}
+				return device.ErrRemoved
+			}})
+			if !errors.Is(err, device.ErrRemoved) {
+				t.Fatal(err)
+			}
+			before := fileOf(t, r, "a.mp4")
+			if !before.State.Good() || docked && before.Object.Key != lostKey {
+				t.Fatalf("a.mp4 is %s as %s", before.State, before.Object.Key)
+			}
+			w.through(&line{request: func(r *http.Request) int {
+				if r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, "/"+before.Object.Key) {
+					return http.StatusNotFound
+				}
+				return 0
+			}})
+			again := w.mustDock(card, ingest.Options{Recorder: "R1"})
+			after := fileOf(t, again, "a.mp4")
+			if !again.Safe || !again.Resumed || after.State != journal.Verified || after.Object.Key == before.Object.Key || after.Entry.Note != "" {
+				t.Errorf("%s; a.mp4 is %s as %s, note %q", again.State, after.State, after.Object.Key, after.Entry.Note)
+			}
+			if w.saw("verify.mismatch") != 1 {
+				t.Errorf("%d alarms tell of the loss", w.saw("verify.mismatch"))
+			}
+		})
 	}
 }
