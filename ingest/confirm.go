@@ -3,10 +3,12 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage"
 )
 
@@ -22,27 +24,11 @@ func (w *session) confirmStored(ctx context.Context) (lost bool, err error) {
 		return false, nil
 	}
 	w.show(Verifying)
-	here := make([]bool, len(w.files))
-	all, asking := errgroup.WithContext(ctx)
-	all.SetLimit(confirmsAtOnce)
-	for i, f := range w.files {
-		if here[i] = f.Object.VersionID == "" || !f.State.Good(); here[i] {
-			continue
-		}
-		all.Go(func() error {
-			there, err := w.stillStored(asking, f)
-			here[i] = there != nil
-			w.pulse.beat()
-			return err
-		})
-	}
-	if err := all.Wait(); err != nil {
+	gone, err := lostOf(ctx, w.files, w.stillStored)
+	if err != nil {
 		return false, err
 	}
-	for i, f := range w.files {
-		if here[i] {
-			continue
-		}
+	for _, f := range gone {
 		lost = true
 		if f.Origin != "" { // what was said of it is not true of what will be stored now
 			f.Origin, f.Entry.Note = "", ""
@@ -56,11 +42,77 @@ func (w *session) confirmStored(ctx context.Context) (lost bool, err error) {
 	return lost, nil
 }
 
-// stillStored asks the store; nil where the object is gone, other or released.
+// lostOf gives those of the files with a good end that the store does not have any
+// more as they were.
+func lostOf(ctx context.Context, files []*journal.File, ask func(context.Context, *journal.File) (*storage.Object, error)) (gone []*journal.File, err error) {
+	lost := make([]bool, len(files))
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(confirmsAtOnce)
+	for i, f := range files {
+		if f.Object.VersionID == "" || !f.State.Good() {
+			continue
+		}
+		all.Go(func() error {
+			there, err := ask(ctx, f)
+			lost[i] = there == nil
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return nil, err
+	}
+	for i, f := range files {
+		if lost[i] {
+			gone = append(gone, f)
+		}
+	}
+	return gone, nil
+}
+
+// reopenLost makes a session that was cut off while it was sealed an open one again,
+// if the store has lost what it had verified and nothing of its documents was stored:
+// its manifest would say what is not true. The recorder, docked again, goes on with it.
+func (s *Station) reopenLost(ctx context.Context, r journal.Session) (reopened bool, err error) {
+	files, err := s.journal.Files(ctx, r.ID)
+	if err != nil {
+		return false, err
+	}
+	gone, err := lostOf(ctx, files, s.stillStored)
+	if err != nil || len(gone) == 0 {
+		return false, err
+	}
+	for _, name := range []string{manifest.SumsFileName, manifest.FileName} {
+		err := s.withStore(ctx, func() error {
+			_, err := s.vault.Stat(ctx, r.Prefix+name, "")
+			return err
+		})
+		if !errors.Is(err, storage.ErrNotFound) {
+			return false, err // it is there and can't be another any more
+		}
+	}
+	r.Reason = fmt.Sprintf("the store does not have %d files any more that were verified: dock the recorder again", len(gone))
+	if err := s.journal.Reopen(ctx, r); err != nil {
+		return false, err
+	}
+	s.emit(Event{Name: "ingest.failed", Level: Alarm, Session: r.ID, Slot: r.Slot, Recorder: r.Recorder, Officer: r.Officer, Path: gone[0].Entry.Path, Message: r.Reason})
+	return true, nil
+}
+
+// stillStored is that of the station, with the session's pulse.
 func (w *session) stillStored(ctx context.Context, known *journal.File) (*storage.Object, error) {
+	defer w.pulse.beat()
+	return w.askStore(ctx, known, w.withStore)
+}
+
+func (s *Station) stillStored(ctx context.Context, known *journal.File) (*storage.Object, error) {
+	return s.askStore(ctx, known, s.withStore)
+}
+
+// askStore gives nil where the object is gone, other or released.
+func (s *Station) askStore(ctx context.Context, known *journal.File, withStore func(context.Context, func() error) error) (*storage.Object, error) {
 	var there storage.Object
-	err := w.withStore(ctx, func() (err error) {
-		there, err = w.vault.Stat(ctx, known.Object.Key, known.Object.VersionID)
+	err := withStore(ctx, func() (err error) {
+		there, err = s.vault.Stat(ctx, known.Object.Key, known.Object.VersionID)
 		return err
 	})
 	if errors.Is(err, storage.ErrNotFound) {
@@ -69,7 +121,7 @@ func (w *session) stillStored(ctx context.Context, known *journal.File) (*storag
 	if err != nil {
 		return nil, err
 	}
-	if there.Size != known.Entry.Size || there.Checksum != known.Object.Checksum || !there.RetainUntil.After(w.journal.Now()) {
+	if there.Size != known.Entry.Size || there.Checksum != known.Object.Checksum || !there.RetainUntil.After(s.journal.Now()) {
 		return nil, nil
 	}
 	return &there, nil

@@ -246,3 +246,39 @@ func TestWhatTheStoreHasLostMeanwhileIsStoredAgain(t *testing.T) {
 		})
 	}
 }
+
+// The same for a session that was cut off while it was sealed: it is not sealed with
+// a manifest that would say what is not true.
+func TestWhatIsLostBeforeTheSealIsStoredAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	card := t.TempDir()
+	write(t, card, map[string]int{"a.mp4": 1000, "b.mp4": 1000})
+	lost := ""
+	w.through(&line{request: func(r *http.Request) int {
+		switch {
+		case lost == "" && r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/SHA256SUMS"):
+			return http.StatusForbidden
+		case lost != "" && r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, "/"+lost):
+			return http.StatusNotFound
+		}
+		return 0
+	}})
+	r, err := w.dock(card, ingest.Options{Recorder: "R1"}, nil)
+	if err == nil || r.Session.State != journal.StateSealing {
+		t.Fatalf("%s, %v", r.Session.State, err)
+	}
+	lost = fileOf(t, r, "a.mp4").Object.Key
+	w.restart()
+	if err := w.station.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.journal.Session(t.Context(), r.Session.ID)
+	if err != nil || s.State != journal.StateOpen || s.Reason == "" {
+		t.Errorf("the session is %s: %s, %v", s.State, s.Reason, err)
+	}
+	again := w.mustDock(card, ingest.Options{Recorder: "R1"})
+	if f := fileOf(t, again, "a.mp4"); !again.Safe || again.Session.ID != r.Session.ID || f.State != journal.Verified || f.Object.Key == lost {
+		t.Errorf("%s as session %s; a.mp4 is %s as %s", again.State, again.Session.ID, f.State, f.Object.Key)
+	}
+}

@@ -146,6 +146,11 @@ func (s *Station) finishSealing(ctx context.Context, which func(journal.Session)
 		if !which(session) {
 			continue
 		}
+		if reopened, err := s.reopenLost(ctx, session); err != nil {
+			return fmt.Errorf("seal session %s, which was cut off: %w", session.ID, err)
+		} else if reopened {
+			continue
+		}
 		ended, err := s.putDocuments(ctx, session)
 		if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrTaken) {
 			// The store holds other bytes under the name of its manifest, under a lock. It

@@ -187,8 +187,17 @@ func (j *Journal) StartSealing(ctx context.Context, s Session, d Documents) erro
 	})
 }
 
+// Reopen makes a session that was being sealed an open one again, for the reason that
+// it has. Its documents are dropped.
+func (j *Journal) Reopen(ctx context.Context, s Session) error {
+	s.State, s.EndedAt, s.RetainUntil = StateOpen, time.Time{}, time.Time{}
+	return j.endSealing(ctx, s)
+}
+
 // FinishSealing ends a session and lets go of the documents, now in the store.
-func (j *Journal) FinishSealing(ctx context.Context, s Session) error {
+func (j *Journal) FinishSealing(ctx context.Context, s Session) error { return j.endSealing(ctx, s) }
+
+func (j *Journal) endSealing(ctx context.Context, s Session) error {
 	return j.write(ctx, func(tx *sql.Tx) error {
 		if err := saveSession(tx, s); err != nil {
 			return err
