@@ -268,10 +268,10 @@ func TestDriftSinceTheLastDocking(t *testing.T) {
 		t.Fatal(err)
 	}
 	remove()
-	second := wornOn(t, card, "R1")
-	second.clock = reading(8640*time.Millisecond, then.Add(24*time.Hour)) // 100 ppm
 	var report ingest.Report
 	eventually(t, func() bool { // the number is free again some time after the removal
+		second := wornOn(t, card, "R1")                                       // a try closes it
+		second.clock = reading(8640*time.Millisecond, then.Add(24*time.Hour)) // 100 ppm
 		d, remove = docking(second)
 		defer remove()
 		var err error
