@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -50,9 +52,21 @@ func checksumCRC64(crc uint64) Checksum {
 func (v *Vault) Stat(ctx context.Context, key, version string) (Object, error) {
 	info, err := v.client.StatObject(ctx, v.cfg.Bucket, key, minio.StatObjectOptions{VersionID: version, Checksum: true})
 	if err != nil {
-		return Object{}, fmt.Errorf("look up %s: %w", key, classify(err))
+		return Object{}, fmt.Errorf("look up %s: %w", key, classifyOf(version, err))
 	}
 	return shown(key, info)
+}
+
+// classifyOf is classify for a request for one version. A store refuses a version id
+// of a form that is not its own, as that of the store that a station had before, with
+// 400: it never gave it, and so does not have it.
+func classifyOf(version string, err error) error {
+	kind := classify(err)
+	known := errors.Is(kind, ErrDenied) || errors.Is(kind, ErrUnavailable)
+	if version != "" && !known && answer(err).StatusCode == http.StatusBadRequest {
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return kind
 }
 
 // shown reads what the server says of a version, with HEAD or GET.
@@ -152,7 +166,7 @@ func (v *Vault) ReadBack(ctx context.Context, key, version string, progress func
 func (v *Vault) Fetch(ctx context.Context, key, version string) (io.ReadCloser, error) {
 	body, _, _, err := v.core.GetObject(ctx, v.cfg.Bucket, key, minio.GetObjectOptions{VersionID: version})
 	if err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", key, classify(err))
+		return nil, fmt.Errorf("fetch %s: %w", key, classifyOf(version, err))
 	}
 	return body, nil
 }
