@@ -37,6 +37,8 @@ type Object struct {
 	Size        int64
 	Checksum    Checksum
 	RetainUntil time.Time
+	// StoredAt is when the version was made, by the store's clock; zero: not asked.
+	StoredAt time.Time
 }
 
 func checksumSHA256(sum [sha256.Size]byte) Checksum {
@@ -71,7 +73,7 @@ func classifyOf(version string, err error) error {
 
 // shown reads what the server says of a version, with HEAD or GET.
 func shown(key string, info minio.ObjectInfo) (Object, error) {
-	o := Object{Key: key, VersionID: info.VersionID, ETag: info.ETag, Size: info.Size}
+	o := Object{Key: key, VersionID: info.VersionID, ETag: info.ETag, Size: info.Size, StoredAt: info.LastModified}
 	switch {
 	case info.ChecksumSHA256 != "":
 		o.Checksum = Checksum{SHA256, info.ChecksumSHA256}
@@ -181,7 +183,7 @@ func (v *Vault) Extend(ctx context.Context, key, version string, until time.Time
 		return err
 	}
 	switch {
-	case o.RetainUntil.IsZero() && BelowFloor(until, v.now(), v.cfg.Location):
+	case o.RetainUntil.IsZero() && BelowFloor(until, v.Now(), v.cfg.Location):
 		return fmt.Errorf("lock %s until %s: below six calendar months (第十一条)", key, until.Format(time.RFC3339))
 	case until.Before(o.RetainUntil):
 		return fmt.Errorf("lock %s until %s: that is shorter than its lock until %s", key, until.Format(time.RFC3339), lockWords(o.RetainUntil))

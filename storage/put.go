@@ -70,7 +70,7 @@ func (v *Vault) lockedOptions(until time.Time) minio.PutObjectOptions {
 
 // refuseShort is the last guard before the wire: whatever the caller computed.
 func (v *Vault) refuseShort(key string, until time.Time) error {
-	if now := v.now(); BelowFloor(until, now, v.cfg.Location) {
+	if now := v.Now(); BelowFloor(until, now, v.cfg.Location) {
 		return fmt.Errorf("store %s: a lock until %s is below six calendar months from %s (第十一条)",
 			key, until.Format(time.RFC3339), now.Format(time.RFC3339))
 	}

@@ -76,6 +76,18 @@ type Vault struct {
 // that can't keep footage: without Object Lock or versioning, or with a clock
 // that is off by more than 15 minutes.
 func Open(ctx context.Context, cfg Config) (*Vault, error) {
+	v, err := connect(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.ensureBucket(ctx); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// connect makes the client; no request goes out.
+func connect(cfg Config) (*Vault, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -101,9 +113,6 @@ func Open(ctx context.Context, cfg Config) (*Vault, error) {
 		return nil, fmt.Errorf("store %s: %w", cfg.Endpoint, err)
 	}
 	v.core = minio.Core{Client: v.client}
-	if err := v.ensureBucket(ctx); err != nil {
-		return nil, err
-	}
 	return v, nil
 }
 
@@ -224,9 +233,9 @@ func (c Config) name() string {
 // second, as its last answer told.
 func (v *Vault) StoreAhead() time.Duration { return time.Duration(v.storeAhead.Load()) }
 
-// now is the latest of what the station and the store take for the time:
+// Now is the latest of what the station and the store take for the time:
 // whichever clock is slow, a lock that counts from it is never short.
-func (v *Vault) now() time.Time {
+func (v *Vault) Now() time.Time {
 	station, store := v.cfg.Now(), v.storeNow()
 	if store.After(station) {
 		return store
@@ -237,10 +246,13 @@ func (v *Vault) now() time.Time {
 // storeNow is the time by the store's clock, which ends its locks.
 func (v *Vault) storeNow() time.Time { return time.Now().Add(v.StoreAhead()) }
 
+// Months is how many calendar months the vault locks for, never below the floor.
+func (v *Vault) Months() int { return max(v.cfg.Months, FloorMonths) }
+
 // RetainUntil is the date that an object stored at this moment must be locked
 // to, by the policy and never below the floor.
 func (v *Vault) RetainUntil() time.Time {
-	return RetainUntil(v.now(), v.cfg.Months, v.cfg.Location)
+	return RetainUntil(v.Now(), v.cfg.Months, v.cfg.Location)
 }
 
 // answer is the S3 error in err, or the zero value where no server answered.
