@@ -157,7 +157,7 @@ func TestOneWrongReadBackIsReadOnceMore(t *testing.T) {
 	card := t.TempDir()
 	write(t, card, map[string]int{"a.mp4": 1000})
 	r := w.mustDock(card, ingest.Options{})
-	if !r.Safe || w.saw("verify.reread") != 1 || w.saw("verify.mismatch") != 0 || w.objects() != 3 {
+	if !r.Safe || w.saw("verify.reread") != 1 || w.saw("verify.mismatch") != 0 || w.objects() != 5 {
 		t.Errorf("%s; %d and %d events; %d objects", r.State, w.saw("verify.reread"), w.saw("verify.mismatch"), w.objects())
 	}
 }
@@ -187,7 +187,7 @@ func TestACorruptObjectIsQuarantinedAndItsFileStoredAgain(t *testing.T) {
 				t.Errorf("the manifest notes of %s: %q", f.Path, f.Note)
 			}
 		}
-		v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID}
+		v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID, Ring: w.evidence.Ring}
 		for name, verify := range map[string]func() (ingest.Verification, error){
 			"all":     func() (ingest.Verification, error) { return v.All(t.Context()) },
 			"session": func() (ingest.Verification, error) { return v.Sessions(t.Context(), []string{r.Session.ID}) },
@@ -232,7 +232,7 @@ func TestASampleCanBeDrawnAgain(t *testing.T) {
 	}
 	write(t, card, files)
 	r := w.mustDock(card, ingest.Options{}) // 19 files and a manifest
-	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID}
+	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID, Ring: w.evidence.Ring}
 	sample := func(percent float64, seed uint64) ingest.Verification {
 		result, err := v.Sample(t.Context(), percent, seed)
 		if err != nil {
@@ -283,7 +283,7 @@ func TestAFileThatCameBackLongerIsRememberedSo(t *testing.T) {
 	if err != nil || len(files) != 1 || files[0].Entry.Size != 4*partSize+5 || !files[0].Entry.ModTime.Equal(fileOf(t, r, "b.mp4").Entry.ModTime) {
 		t.Errorf("the journal has %+v, %v", files[0].Entry, err)
 	}
-	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID}
+	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID, Ring: w.evidence.Ring}
 	if result, err := v.Sample(t.Context(), 100, 1); err != nil || len(result.Findings) != 0 {
 		t.Errorf("%+v, %v", result.Findings, err)
 	}

@@ -95,7 +95,7 @@ func wornWorld(t *testing.T) (*world, string) {
 	w.cfg.ClockWarnOver, w.cfg.SetClocks = 5*time.Second, true
 	w.cfg.StationClock = func() device.StationClock { return device.StationClock{Synchronised: true} }
 	w.cfg.PreUse = device.PreUseLimits{BatteryPercent: 50}
-	w.station = ingest.NewStation(w.cfg, w.vault, w.journal)
+	w.station = ingest.NewStation(w.cfg, w.vault, w.journal, w.evidence)
 	card := t.TempDir()
 	yesterday := time.Now().Add(-24 * time.Hour)
 	for _, name := range []string{"A.MP4", "B.MP4"} {
@@ -182,7 +182,7 @@ func TestWhenTheClockIsLeftAlone(t *testing.T) {
 			w, card := wornWorld(t)
 			r := wornOn(t, card, "R1")
 			c.prepare(w, r)
-			w.station = ingest.NewStation(w.cfg, w.vault, w.journal)
+			w.station = ingest.NewStation(w.cfg, w.vault, w.journal, w.evidence)
 			d, remove := docking(r)
 			defer remove()
 			report, err := w.station.Ingest(t.Context(), d, ingest.Options{})

@@ -220,9 +220,9 @@ func (c *copier) storeSmall(f *journal.File, body []byte, sum [sha256.Size]byte)
 	create := func(key string) error {
 		return c.withStore(c.ctx, func() (err error) {
 			if proveNow {
-				o, doubt, err = c.vault.CreateProven(c.ctx, key, body, sum, c.vault.RetainUntil())
+				o, doubt, err = c.vault.CreateProven(c.ctx, key, body, sum, c.retainUntil())
 			} else {
-				o, err = c.vault.Create(c.ctx, key, body, sum, c.vault.RetainUntil())
+				o, err = c.vault.Create(c.ctx, key, body, sum, c.retainUntil())
 			}
 			return err
 		})

@@ -52,8 +52,8 @@ func TestARecordersCardIsTakenInWhole(t *testing.T) {
 	if !again.Safe || again.Totals.Identical != len(made.Files) || again.Totals.Stored != 0 {
 		t.Errorf("docked again: %d identical, %d stored, %s", again.Totals.Identical, again.Totals.Stored, again.State)
 	}
-	if added := w.objects() - before; added != 2 {
-		t.Errorf("docked again, %d objects were added, not just the manifest and the sums", added)
+	if added := w.objects() - before; added != 4 {
+		t.Errorf("docked again, %d objects were added, not just the manifest, the sums and their signatures", added)
 	}
 	if again.BytesRead >= made.Bytes/2 {
 		t.Errorf("docked again, %d bytes of %d were read", again.BytesRead, made.Bytes)

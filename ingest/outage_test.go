@@ -42,7 +42,7 @@ func stagedWorld(t *testing.T) (w *world, away *atomic.Bool) {
 		}
 	})
 	w.cfg.Staging = dir
-	w.station = ingest.NewStation(w.cfg, w.vault, w.journal)
+	w.station = ingest.NewStation(w.cfg, w.vault, w.journal, w.evidence)
 	return w, away
 }
 

@@ -69,7 +69,7 @@ func (c *copier) openLarge(f *journal.File) (*reading, []storage.Part, error) {
 		return nil, nil, asReadError(err)
 	}
 	err = c.withStore(c.ctx, func() (err error) {
-		f.Upload, err = c.vault.Begin(c.ctx, f.Object.Key, c.vault.RetainUntil())
+		f.Upload, err = c.vault.Begin(c.ctx, f.Object.Key, c.retainUntil())
 		return err
 	})
 	if err == nil {

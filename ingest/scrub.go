@@ -59,7 +59,7 @@ func (s *Station) scrubNext(ctx context.Context) (wait time.Duration, err error)
 func (s *Station) scrubSession(ctx context.Context, session journal.Session, bandwidth int64) error {
 	began := time.Now()
 	p := &pacer{station: s, bandwidth: max(1, bandwidth), yield: func() {}}
-	v := &Verifier{Vault: s.vault, Journal: s.journal, Station: s.cfg.ID, readBack: p.readBack,
+	v := &Verifier{Vault: s.vault, Journal: s.journal, Station: s.cfg.ID, Ring: s.evidence.Ring, readBack: p.readBack,
 		Progress: func(n int) { p.took(ctx, n) }}
 	if err := p.untilIdle(ctx); err != nil {
 		return err

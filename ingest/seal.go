@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,11 +23,14 @@ import (
 //     session is open; the next docking comes here again.
 //  2. The documents and the result are in the journal, to the byte. Crash:
 //     Prepare goes on with step 3; no recorder is needed any more.
-//  3. SHA256SUMS and then manifest.json are in the store, locked and read back.
-//     Crash: as after 2; the second try meets its own objects.
-//  4. The session is ended in the journal. Crash: it is done.
+//  3. SHA256SUMS, both signatures and then manifest.json are in the store, locked and
+//     read back. Crash: as after 2; the second try meets its own objects.
+//  4. The ledger has it. Crash: the second try writes it once more.
+//  5. The session is ended in the journal. Crash: it is done.
+//  6. The ledger is in the bucket. Crash: the next session brings it there.
 func (w *session) seal(ctx context.Context) error {
-	until := w.vault.RetainUntil()
+	w.learnFacts()
+	until, rule := w.decide()
 	for _, f := range w.files {
 		// Objects of an earlier day, when the session was cut off, would else be
 		// released before the rest. Those of other sessions keep their dates.
@@ -47,7 +51,7 @@ func (w *session) seal(ctx context.Context) error {
 		result = journal.StateFailed
 		w.record.Reason = fmt.Sprintf("%d of %d files are not stored", t.NotStored, t.Files)
 	}
-	docs, err := w.documents(ctx, result)
+	docs, err := w.documents(ctx, result, rule)
 	if err != nil {
 		return err
 	}
@@ -65,8 +69,9 @@ func (w *session) seal(ctx context.Context) error {
 	return nil
 }
 
-// documents writes the manifest and SHA256SUMS of the session.
-func (w *session) documents(ctx context.Context, result journal.SessionState) (journal.Documents, error) {
+// documents writes the manifest and SHA256SUMS of the session. The rule is the one
+// that its lock is by; nil without a policy.
+func (w *session) documents(ctx context.Context, result journal.SessionState, rule *manifest.Retention) (journal.Documents, error) {
 	r := w.record
 	notes, err := w.quarantineNotes(ctx)
 	if err != nil {
@@ -76,7 +81,7 @@ func (w *session) documents(ctx context.Context, result journal.SessionState) (j
 		Schema:   manifest.Schema,
 		Software: w.cfg.Software,
 		Station: manifest.Station{
-			ID: w.cfg.ID, Name: w.cfg.Name, Timezone: w.cfg.Location.String(),
+			ID: w.cfg.ID, Key: w.evidence.Key.Fingerprint(), Name: w.cfg.Name, Timezone: w.cfg.Location.String(),
 			Clock:           r.Condition.Station,
 			ClockFellBack:   w.journal.ClockFellBack().Round(time.Millisecond).Seconds(),
 			StoreClockAhead: w.vault.StoreAhead().Seconds(),
@@ -84,6 +89,7 @@ func (w *session) documents(ctx context.Context, result journal.SessionState) (j
 		Session: manifest.Session{
 			ID: r.ID, Result: string(result), Slot: r.Slot, Verification: r.Verification,
 			DockedAt: w.local(r.DockedAt), SealedAt: w.local(r.EndedAt), RetainUntil: w.local(r.RetainUntil),
+			Retention: rule,
 		},
 		Recorder: manifest.Recorder{
 			Identity: r.Identity, Health: r.Health,
@@ -103,7 +109,11 @@ func (w *session) documents(ctx context.Context, result journal.SessionState) (j
 		return journal.Documents{}, err
 	}
 	sum := sha256.Sum256(body)
-	return journal.Documents{Manifest: body, Checksums: m.Sums(hex.EncodeToString(sum[:]))}, nil
+	d := journal.Documents{Manifest: body, Checksums: m.Sums(hex.EncodeToString(sum[:]))}
+	var err1, err2 error
+	d.ManifestSig, err1 = w.evidence.Key.Sign(manifest.Namespace, d.Manifest)
+	d.ChecksumsSig, err2 = w.evidence.Key.Sign(manifest.Namespace, d.Checksums)
+	return d, errors.Join(err1, err2)
 }
 
 func (w *session) entry(f *journal.File) manifest.File {
@@ -127,7 +137,7 @@ func (w *session) entry(f *journal.File) manifest.File {
 	return e
 }
 
-func (w *session) local(t time.Time) time.Time { return t.In(w.cfg.Location) }
+func (s *Station) local(t time.Time) time.Time { return t.In(s.cfg.Location) }
 
 // putDocuments brings the documents of a session from the journal into the
 // store and ends the session as its manifest says.
@@ -136,29 +146,43 @@ func (s *Station) putDocuments(ctx context.Context, r journal.Session) (journal.
 	if err != nil {
 		return r, err
 	}
-	result, err := manifest.ResultOf(docs.Manifest)
+	result, totals, err := manifest.ResultOf(docs.Manifest)
 	if err != nil {
 		return r, err
 	}
-	if _, err := s.putDocument(ctx, r.Prefix+manifest.SumsFileName, docs.Checksums); err != nil {
-		return r, err
-	}
-	o, err := s.putDocument(ctx, r.Prefix+manifest.FileName, docs.Manifest)
-	if err != nil {
-		return r, err
+	var o storage.Object
+	for _, d := range []struct {
+		name string
+		body []byte
+	}{
+		{manifest.SumsFileName, docs.Checksums},
+		{manifest.SumsFileName + manifest.SigSuffix, docs.ChecksumsSig},
+		{manifest.FileName + manifest.SigSuffix, docs.ManifestSig},
+		{manifest.FileName, docs.Manifest},
+	} {
+		if o, err = s.putDocument(ctx, r.Prefix+d.name, d.body, s.documentsUntil(r)); err != nil {
+			return r, err
+		}
 	}
 	sum := sha256.Sum256(docs.Manifest)
 	r.State = journal.SessionState(result)
 	r.Manifest = journal.ManifestRef{Key: o.Key, VersionID: o.VersionID, SHA256: hex.EncodeToString(sum[:])}
-	return r, s.journal.FinishSealing(ctx, r)
+	if err := s.recordSealed(ctx, r, totals); err != nil {
+		return r, err
+	}
+	if err := s.journal.FinishSealing(ctx, r); err != nil {
+		return r, err
+	}
+	s.publish(ctx)
+	return r, nil
 }
 
 // putDocument stores a document and reads it back, whatever the verification of
 // the footage: it is small, and all the rest hangs on it.
-func (s *Station) putDocument(ctx context.Context, key string, body []byte) (o storage.Object, err error) {
+func (s *Station) putDocument(ctx context.Context, key string, body []byte, until time.Time) (o storage.Object, err error) {
 	sum := sha256.Sum256(body)
 	err = s.withStore(ctx, func() error {
-		if o, err = s.vault.Create(ctx, key, body, sum, s.vault.RetainUntil()); err != nil {
+		if o, err = s.vault.Create(ctx, key, body, sum, until); err != nil {
 			return err
 		}
 		got, _, err := s.vault.ReadBack(ctx, key, o.VersionID, nil)

@@ -12,6 +12,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/policy"
 )
 
 // session is the work on one docking. It is owned by the goroutine of
@@ -37,6 +38,10 @@ type session struct {
 	known    atomic.Pointer[Event] // whose the session is, for the watch over the pulse
 	witness  witness
 	health   device.Health // at the end, for the check before use
+	unit     string        // of the recorder, as the register has it
+	facts    policy.Facts  // for the policy; read by all while files are copied, changed in between
+	// undecided is set once it was told that the policy can't decide.
+	undecided atomic.Bool
 
 	mu      sync.Mutex
 	namer   *storage.Namer // guarded by mu while files are copied
@@ -75,6 +80,7 @@ func (w *session) run(ctx context.Context) (err error) {
 	// would be called safe unseen.
 	for look := 1; ; look++ {
 		w.show(Copying)
+		w.learnFacts()
 		if err := w.copyFiles(ctx); err != nil {
 			return w.interrupted(ctx, err)
 		}
@@ -134,6 +140,9 @@ func (w *session) identify(ctx context.Context) error {
 	registered, err := w.lookUp(ctx, id.Serial.Value)
 	if err != nil {
 		return err
+	}
+	if registered != nil {
+		w.unit = registered.Unit
 	}
 	if registered != nil && !id.Officer.Known() && registered.Officer != "" {
 		id.Officer = device.Fact{Value: registered.Officer, Source: "register"}

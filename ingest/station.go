@@ -14,6 +14,7 @@ import (
 	"github.com/bodyworn/ingestd/device/staging"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/policy"
 )
 
 // The kinds of verification.
@@ -54,12 +55,17 @@ type Config struct {
 	ScrubEvery time.Duration
 	// ScrubBandwidth is what Scrub may read in a second, in bytes.
 	ScrubBandwidth int64
+	// Policy decides what is kept for longer than the vault locks by itself; nil:
+	// nothing is.
+	Policy *policy.Policy
 	// Staging is where recorders are copied to while the store is away; nil: nowhere.
 	Staging *staging.Dir
 	// ClockWarnOver is how far off a recorder's clock may be.
 	ClockWarnOver time.Duration
 	// SetClocks lets recorders' clocks be set, where their profile allows it.
 	SetClocks bool
+	// StoreSpace asks for the room in the store, in bytes; nil where it can't be known.
+	StoreSpace func() (free, total int64, err error)
 	// StationClock asks for the state of the station's clock; nil: the kernel.
 	StationClock func() device.StationClock
 	PreUse       device.PreUseLimits
@@ -69,21 +75,23 @@ type Config struct {
 
 // Station takes in recorders. It is safe for concurrent use.
 type Station struct {
-	cfg     Config // what Change changes is in policy
-	vault   *storage.Vault
-	journal *journal.Journal
-	buffers *bufferPool
-	turns   chan struct{} // a place for each docking that may be read
+	cfg      Config // what Change changes is in policy
+	vault    *storage.Vault
+	journal  *journal.Journal
+	evidence Evidence
+	buffers  *bufferPool
+	turns    chan struct{} // a place for each docking that may be read
 
 	mu     sync.Mutex
 	policy Config                     // guarded by mu; for sessions that begin now
 	docked map[string]<-chan struct{} // guarded by mu; serial numbers that are taken, by the docking that has them
 }
 
-// NewStation makes a station of a vault and a journal, which stay the caller's.
-func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal) *Station {
+// NewStation makes a station of a vault, a journal and its evidence, which stay the
+// caller's.
+func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal, evidence Evidence) *Station {
 	return &Station{
-		cfg: cfg, policy: cfg, vault: vault, journal: jrn,
+		cfg: cfg, policy: cfg, vault: vault, journal: jrn, evidence: evidence,
 		buffers: newBufferPool(cfg.BufferMemory, cfg.PartSize),
 		turns:   make(chan struct{}, max(1, cfg.Parallel)),
 		docked:  map[string]<-chan struct{}{},
@@ -92,13 +100,15 @@ func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal) *Station
 
 // Change lets the sessions that begin from now on have other settings: how files
 // are verified and recognised, who is refused, what is told of clocks, standstills
-// and fitness for use, and when stored sessions are read again. What a station is, its store and its sizes stay as they were.
+// and fitness for use, when stored sessions are read again, and by which rules footage
+// is kept for longer. What a station is, its store and its sizes stay as they were.
 func (s *Station) Change(to Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := &s.policy
 	p.Verification, p.IdenticalFull, p.RefuseUnregistered = to.Verification, to.IdenticalFull, to.RefuseUnregistered
 	p.ClockWarnOver, p.SetClocks, p.PreUse, p.StallAfter = to.ClockWarnOver, to.SetClocks, to.PreUse, to.StallAfter
+	p.Policy = to.Policy
 	p.ScrubEvery, p.ScrubBandwidth = to.ScrubEvery, to.ScrubBandwidth
 }
 
@@ -108,9 +118,10 @@ func (s *Station) settings() Config {
 	return s.policy
 }
 
-// Prepare must succeed before anything is ingested: the store has passed its
-// lock self-test within the last day, and sessions that a crash caught while
-// they were being sealed are sealed now, for which no recorder is needed.
+// Prepare must succeed before anything is ingested: the store has passed its lock
+// self-test within the last day, the bucket is the one that the station has seen there
+// before, and sessions that a crash caught while they were being sealed are sealed now,
+// for which no recorder is needed.
 func (s *Station) Prepare(ctx context.Context) error {
 	if back := s.journal.ClockFellBack(); back > time.Minute {
 		s.emit(Event{Name: "clock.station_fell_back", Level: Alarm, Message: fmt.Sprintf(
@@ -132,6 +143,12 @@ func (s *Station) Prepare(ctx context.Context) error {
 			return err
 		}
 		s.emit(Event{Name: "storage.selftest_passed", Message: strings.Join(append([]string{"lock, hold, create-only and checksums hold on " + s.vault.Describe()}, remarks...), "; ")})
+	}
+	if err := s.knowBucket(ctx); err != nil {
+		return err
+	}
+	if err := s.publishKey(ctx); err != nil {
+		return err
 	}
 	return s.finishSealing(ctx, func(journal.Session) bool { return true })
 }

@@ -223,8 +223,8 @@ func TestAnswersThatGetLost(t *testing.T) {
 	if !r.Safe || len(lost) < 7 {
 		t.Errorf("%s after %d lost answers", r.State, len(lost))
 	}
-	if n := w.objects(); n != 5 {
-		t.Errorf("%d objects and versions in the store, want 5", n)
+	if n := w.objects(); n != 7 {
+		t.Errorf("%d objects and versions in the store, want 7", n)
 	}
 }
 
@@ -329,7 +329,7 @@ func TestVerifierBesideADaemonAtWork(t *testing.T) {
 	write(t, second, map[string]int{"b.mp4": 1000})
 	w.mustDock(first, ingest.Options{})
 	docked := false
-	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID, Progress: func(int) {
+	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID, Ring: w.evidence.Ring, Progress: func(int) {
 		if !docked {
 			docked = true
 			w.mustDock(second, ingest.Options{})
@@ -348,14 +348,14 @@ func TestVerifierSeesStrangers(t *testing.T) {
 	write(t, card, map[string]int{"a.mp4": 10, "b.mp4": 2*partSize + 3})
 	r := w.mustDock(card, ingest.Options{})
 	verify := func() ingest.Verification {
-		v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID}
+		v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID, Ring: w.evidence.Ring}
 		result, err := v.All(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return result
 	}
-	if v := verify(); len(v.Findings) != 0 || v.Objects != 4 || v.Sessions != 1 {
+	if v := verify(); len(v.Findings) != 0 || v.Objects != 6 || v.Sessions != 1 {
 		t.Errorf("undisturbed: %+v", v)
 	}
 	// Somebody with the keys writes a second version over one object, and

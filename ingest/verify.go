@@ -14,6 +14,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/stationkey"
 )
 
 // Problem is the kind of a finding. The strings are stable.
@@ -26,6 +27,7 @@ const (
 	Unlocked Problem = "unlocked" // its lock ends before the manifest says
 	Extra    Problem = "extra"    // nobody put it there
 	Hidden   Problem = "hidden"   // a delete marker makes it look gone
+	Unsigned Problem = "unsigned" // it is not signed by a key of this station
 	// Quarantined is an object that was found corrupt when it was stored. It is no
 	// finding: it is known, told, and its file was stored again or called corrupt.
 	Quarantined Problem = "quarantined"
@@ -62,6 +64,8 @@ type Verifier struct {
 	Vault   *storage.Vault
 	Journal *journal.Journal
 	Station string
+	// Ring holds the keys that may have signed for the station.
+	Ring *stationkey.Ring
 	// Progress is called with the bytes that were read; it may be nil.
 	Progress func(int)
 
@@ -179,6 +183,9 @@ func (v *Verifier) manifest(ctx context.Context, s journal.Session) (*manifest.M
 	if err := v.locked(ctx, s.ID, ref.Key, ref.VersionID, m.Session.RetainUntil); err != nil {
 		return nil, err
 	}
+	if err := v.signed(ctx, s.ID, ref.Key, ref.VersionID, body, m.Session.RetainUntil); err != nil {
+		return nil, err
+	}
 	sums := s.Prefix + manifest.SumsFileName
 	text, err := v.fetch(ctx, s.ID, sums, "")
 	if err != nil || text == nil {
@@ -187,7 +194,34 @@ func (v *Verifier) manifest(ctx context.Context, s journal.Session) (*manifest.M
 	if !bytes.Equal(text, m.Sums(ref.SHA256)) {
 		v.find(s.ID, Mismatch, sums, "", "it does not list what the manifest lists")
 	}
+	if err := v.signed(ctx, s.ID, sums, "", text, m.Session.RetainUntil); err != nil {
+		return nil, err
+	}
 	return m, v.locked(ctx, s.ID, sums, "", m.Session.RetainUntil)
+}
+
+// signed checks the signature beside a document, as of when the store took that.
+func (v *Verifier) signed(ctx context.Context, session, key, version string, body []byte, until time.Time) error {
+	sig := key + manifest.SigSuffix
+	armored, err := v.fetch(ctx, session, sig, "")
+	if err != nil || armored == nil {
+		return err
+	}
+	o, err := v.Vault.Stat(ctx, key, version)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil // that is told
+	}
+	if err != nil {
+		return err
+	}
+	signer, err := v.Ring.Verify(manifest.Namespace, body, armored, o.StoredAt)
+	if err == nil && signer.Principal != v.Station {
+		err = fmt.Errorf("the key is of station %s", signer.Principal)
+	}
+	if err != nil {
+		v.find(session, Unsigned, sig, "", err.Error())
+	}
+	return v.locked(ctx, session, sig, "", until)
 }
 
 func (v *Verifier) fetch(ctx context.Context, session, key, version string) ([]byte, error) {
@@ -265,6 +299,9 @@ func (v *Verifier) unexpected(ctx context.Context, prefix string) error {
 		}
 		if v.checked[o.Key+"\x00"+o.VersionID] {
 			continue
+		}
+		if !o.DeleteMarker && (strings.HasPrefix(o.Key, LedgerPrefix(v.Station)+"/") || strings.HasPrefix(o.Key, keysPrefix(v.Station))) {
+			continue // checked by the ledger's own verification, and by every signature
 		}
 		session, prefix := "", ""
 		if parts := strings.SplitN(o.Key, "/", 4); len(parts) == 4 {

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +24,8 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/ledger"
+	"github.com/bodyworn/ingestd/storage/stationkey"
 	"github.com/bodyworn/ingestd/storage/storetest"
 )
 
@@ -30,14 +33,15 @@ const partSize = 5 << 20 // the least that S3 allows
 
 // world is a station with a real store, which a test can restart and question.
 type world struct {
-	t       *testing.T
-	server  *storetest.Server
-	store   storage.Config
-	cfg     ingest.Config
-	dir     string // of the journal
-	vault   *storage.Vault
-	journal *journal.Journal
-	station *ingest.Station
+	t        *testing.T
+	server   *storetest.Server
+	store    storage.Config
+	cfg      ingest.Config
+	dir      string // of the journal
+	vault    *storage.Vault
+	journal  *journal.Journal
+	evidence ingest.Evidence
+	station  *ingest.Station
 
 	mu     sync.Mutex
 	events []ingest.Event // guarded by mu
@@ -87,7 +91,30 @@ func (w *world) start() {
 	if w.vault, err = storage.Open(w.t.Context(), w.store); err != nil {
 		w.t.Fatal(err)
 	}
-	w.station = ingest.NewStation(w.cfg, w.vault, w.journal)
+	w.openEvidence()
+	w.station = ingest.NewStation(w.cfg, w.vault, w.journal, w.evidence)
+}
+
+// openEvidence makes the station's key once.
+func (w *world) openEvidence() {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "station.key")
+	key, err := stationkey.Load(path)
+	if errors.Is(err, stationkey.ErrNone) {
+		key, err = stationkey.Create(path, w.cfg.ID)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.evidence.Key, w.evidence.Ring = key, &stationkey.Ring{}
+	if err := w.evidence.Ring.Add(stationkey.Signer{Principal: w.cfg.ID, Key: key.Public()}); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.evidence.Ledger, err = ledger.Open(w.t.Context(), filepath.Join(w.dir, "ledger"), ingest.LedgerSigner(key, w.cfg.ID), func(r ledger.Repair) {
+		w.t.Errorf("the ledger was put right: %s", r)
+	}); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) restart() {
@@ -320,7 +347,9 @@ func (w *world) objects() int {
 		if o.Err != nil {
 			w.t.Fatal(o.Err)
 		}
-		n++
+		if name := strings.TrimPrefix(o.Key, w.cfg.ID+"/"); !strings.HasPrefix(name, "ledger/") && !strings.HasPrefix(name, "keys/") {
+			n++
+		}
 	}
 	return n
 }

@@ -141,7 +141,7 @@ func open(dir string) (*sql.DB, error) {
 	return sql.Open("sqlite", dsn)
 }
 
-const schemaVersion = 2
+const schemaVersion = 3
 
 // upgrades lead from a version to the next one. They only add.
 var upgrades = map[int]string{
@@ -153,6 +153,9 @@ var upgrades = map[int]string{
 		CREATE INDEX quarantined_by_session ON quarantined (session);
 		CREATE TABLE scrubs (session TEXT NOT NULL REFERENCES sessions (id), scrubbed_at TEXT NOT NULL, objects INTEGER NOT NULL,
 			bytes INTEGER NOT NULL, findings INTEGER NOT NULL, PRIMARY KEY (session, scrubbed_at)) STRICT, WITHOUT ROWID;`,
+	2: `ALTER TABLE sessions ADD COLUMN manifest_sig BLOB;
+		ALTER TABLE sessions ADD COLUMN checksums_sig BLOB;
+		ALTER TABLE recorders ADD COLUMN unit TEXT NOT NULL DEFAULT '';`,
 }
 
 // migrate brings a database, new or of an earlier release, up to this version: in

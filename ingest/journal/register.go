@@ -13,16 +13,16 @@ import (
 // AddRecorder puts a recorder into the register, or changes its entry.
 func (j *Journal) AddRecorder(ctx context.Context, r Recorder) error {
 	return j.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO recorders (serial, officer, note, profile, added_at) VALUES (?,?,?,?,?)
-			ON CONFLICT (serial) DO UPDATE SET officer=excluded.officer, note=excluded.note, profile=excluded.profile`,
-			r.Serial, r.Officer, r.Note, r.Profile, formatTime(r.AddedAt))
+		_, err := tx.Exec(`INSERT INTO recorders (serial, officer, note, profile, unit, added_at) VALUES (?,?,?,?,?,?)
+			ON CONFLICT (serial) DO UPDATE SET officer=excluded.officer, note=excluded.note, profile=excluded.profile, unit=excluded.unit`,
+			r.Serial, r.Officer, r.Note, r.Profile, r.Unit, formatTime(r.AddedAt))
 		return err
 	})
 }
 
 // Recorders gives the register in the order of serial numbers.
 func (j *Journal) Recorders(ctx context.Context) (_ []Recorder, err error) {
-	rows, err := j.db.QueryContext(ctx, "SELECT serial, officer, note, profile, added_at FROM recorders ORDER BY serial")
+	rows, err := j.db.QueryContext(ctx, "SELECT serial, officer, note, profile, unit, added_at FROM recorders ORDER BY serial")
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
@@ -31,7 +31,7 @@ func (j *Journal) Recorders(ctx context.Context) (_ []Recorder, err error) {
 	for rows.Next() {
 		var r Recorder
 		var added string
-		if err := rows.Scan(&r.Serial, &r.Officer, &r.Note, &r.Profile, &added); err != nil {
+		if err := rows.Scan(&r.Serial, &r.Officer, &r.Note, &r.Profile, &r.Unit, &added); err != nil {
 			return nil, fmt.Errorf("journal: %w", err)
 		}
 		if err := setTime(&r.AddedAt, added); err != nil {

@@ -137,6 +137,7 @@ type Recorder struct {
 	Note    string
 	AddedAt time.Time
 	Profile string // its make; empty: as it matches
+	Unit    string // 部门; empty: not told
 }
 
 const sessionColumns = `id, state, recorder, officer, slot, identity, clock, health, condition, prefix, verification,
@@ -171,8 +172,10 @@ func saveSession(tx *sql.Tx, s Session) error {
 // Documents are what a session that is being sealed puts into the store, to the
 // byte: a second try after a crash must meet the same object.
 type Documents struct {
-	Manifest  []byte
-	Checksums []byte
+	Manifest     []byte
+	Checksums    []byte
+	ManifestSig  []byte // SSHSIG, armored
+	ChecksumsSig []byte
 }
 
 // StartSealing makes the documents durable together with the session.
@@ -182,7 +185,8 @@ func (j *Journal) StartSealing(ctx context.Context, s Session, d Documents) erro
 		if err := saveSession(tx, s); err != nil {
 			return err
 		}
-		_, err := tx.Exec("UPDATE sessions SET manifest = ?, checksums = ? WHERE id = ?", d.Manifest, d.Checksums, s.ID)
+		_, err := tx.Exec("UPDATE sessions SET manifest = ?, checksums = ?, manifest_sig = ?, checksums_sig = ? WHERE id = ?",
+			d.Manifest, d.Checksums, d.ManifestSig, d.ChecksumsSig, s.ID)
 		return err
 	})
 }
@@ -202,7 +206,7 @@ func (j *Journal) endSealing(ctx context.Context, s Session) error {
 		if err := saveSession(tx, s); err != nil {
 			return err
 		}
-		_, err := tx.Exec("UPDATE sessions SET manifest = NULL, checksums = NULL WHERE id = ?", s.ID)
+		_, err := tx.Exec("UPDATE sessions SET manifest = NULL, checksums = NULL, manifest_sig = NULL, checksums_sig = NULL WHERE id = ?", s.ID)
 		return err
 	})
 }
@@ -210,7 +214,8 @@ func (j *Journal) endSealing(ctx context.Context, s Session) error {
 // Documents gives what StartSealing kept.
 func (j *Journal) Documents(ctx context.Context, session string) (Documents, error) {
 	var d Documents
-	err := j.db.QueryRowContext(ctx, "SELECT manifest, checksums FROM sessions WHERE id = ?", session).Scan(&d.Manifest, &d.Checksums)
+	err := j.db.QueryRowContext(ctx, "SELECT manifest, checksums, manifest_sig, checksums_sig FROM sessions WHERE id = ?", session).
+		Scan(&d.Manifest, &d.Checksums, &d.ManifestSig, &d.ChecksumsSig)
 	if err != nil {
 		return d, fmt.Errorf("journal: documents of session %s: %w", session, err)
 	}

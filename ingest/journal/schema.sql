@@ -26,7 +26,9 @@ CREATE TABLE sessions (
 	manifest_version TEXT NOT NULL,
 	manifest_sha256  TEXT NOT NULL,
 	manifest         BLOB,          -- only while sealing
-	checksums        BLOB           -- only while sealing
+	checksums        BLOB,          -- only while sealing
+	manifest_sig     BLOB,          -- only while sealing
+	checksums_sig    BLOB           -- only while sealing
 ) STRICT;
 CREATE INDEX sessions_by_recorder ON sessions (recorder, docked_at);
 
@@ -80,7 +82,8 @@ CREATE TABLE recorders (
 	officer  TEXT NOT NULL,
 	note     TEXT NOT NULL,
 	added_at TEXT NOT NULL,
-	profile  TEXT NOT NULL DEFAULT '' -- its make; empty: as it matches
+	profile  TEXT NOT NULL DEFAULT '', -- its make; empty: as it matches
+	unit     TEXT NOT NULL DEFAULT ''  -- the unit (部门) that it belongs to
 ) STRICT;
 
 -- Passwords that a recorder has refused, as digests, so that none is tried on it

@@ -26,13 +26,15 @@ import (
 // knows version 1 can read all that is called ingestd.manifest/1.
 const Schema = "ingestd.manifest/1"
 
-// The names of the documents within a session's folder in the bucket. A detached
-// signature will lie beside the manifest as manifest.json.sig; footage has a
-// folder of its own, so no name on a card can meet these.
+// The names of the documents within a session's folder in the bucket; footage has a
+// folder of its own, so no name on a card can meet these. Both are signed by the
+// station's key, detached, as ssh-keygen -Y does it, in the Namespace.
 const (
 	FileName     = "manifest.json"
 	SumsFileName = "SHA256SUMS"
+	SigSuffix    = ".sig"
 	FootageDir   = "footage/"
+	Namespace    = "ingestd-manifest"
 )
 
 // Manifest accounts for one session. The fields here, and of the types that it
@@ -57,7 +59,9 @@ type Station struct {
 	// that the station had seen, in seconds; 0: it did not.
 	ClockFellBack float64 `json:"clock_fell_back_s"`
 	ID            string  `json:"id"`
-	Name          string  `json:"name"`
+	// Key is the fingerprint of the key that signs this, as ssh-keygen -lf shows it.
+	Key  string `json:"key"`
+	Name string `json:"name"`
 	// StoreClockAhead is the store's clock minus the station's, in seconds.
 	StoreClockAhead float64 `json:"store_clock_ahead_s"`
 	Timezone        string  `json:"timezone"`
@@ -65,13 +69,27 @@ type Station struct {
 
 // Session is the docking.
 type Session struct {
-	DockedAt     time.Time `json:"docked_at"`
-	ID           string    `json:"id"`
-	Result       string    `json:"result"` // sealed, failed
-	RetainUntil  time.Time `json:"retain_until"`
-	SealedAt     time.Time `json:"sealed_at"`
-	Slot         string    `json:"slot"`
-	Verification string    `json:"verification"` // readback, checksum
+	DockedAt    time.Time `json:"docked_at"`
+	ID          string    `json:"id"`
+	Result      string    `json:"result"` // sealed, failed
+	RetainUntil time.Time `json:"retain_until"`
+	// Retention is the rule that RetainUntil is by; absent where the station has no
+	// retention file and retention.months of its settings alone counts.
+	Retention    *Retention `json:"retention,omitempty"`
+	SealedAt     time.Time  `json:"sealed_at"`
+	Slot         string     `json:"slot"`
+	Verification string     `json:"verification"` // readback, checksum
+}
+
+// Retention is the rule that decided how long a session is kept (第十一条).
+type Retention struct {
+	Months int `json:"months"` // calendar months that were counted
+	// Name of the rule in the station's retention file; "default" and "floor" are its
+	// default and the statutory minimum, "retention.months" that of the settings.
+	Name string `json:"name"`
+	// Permanent footage (永久保存) is never disposed of, not even after RetainUntil.
+	Permanent bool   `json:"permanent,omitempty"`
+	Why       string `json:"why"`
 }
 
 // Recorder is what was docked, as far as it is known.
@@ -183,18 +201,19 @@ func Decode(data []byte) (*Manifest, error) {
 
 // ResultOf reads only how the session of a manifest has ended: one of many files is
 // not unpacked for that.
-func ResultOf(data []byte) (string, error) {
+func ResultOf(data []byte) (result string, t Totals, err error) {
 	var m struct {
 		Schema  string
 		Session struct{ Result string }
+		Totals  Totals
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return "", fmt.Errorf("read manifest: %w", err)
+		return "", t, fmt.Errorf("read manifest: %w", err)
 	}
 	if m.Schema != Schema || m.Session.Result == "" {
-		return "", fmt.Errorf("read manifest: schema %q with result %q, this program knows %q", m.Schema, m.Session.Result, Schema)
+		return "", t, fmt.Errorf("read manifest: schema %q with result %q, this program knows %q", m.Schema, m.Session.Result, Schema)
 	}
-	return m.Session.Result, nil
+	return m.Session.Result, m.Totals, nil
 }
 
 // Sums gives SHA256SUMS in the form of GNU coreutils, for the objects below the

@@ -52,8 +52,9 @@ func example() *manifest.Manifest {
 	gbk.SetPath("\xd6\xb4\xb7.MP4")
 	return &manifest.Manifest{
 		Schema: manifest.Schema, Software: "ingestd 1.0.0",
-		Station: manifest.Station{ID: "NMQ-01", Name: "奈曼旗文化市场综合执法局", Timezone: "Asia/Shanghai", Clock: &device.StationClock{Why: "no time service keeps it"}},
-		Session: manifest.Session{ID: "20261124-181402-k3f9wq2a", Result: "failed", Slot: "3", DockedAt: at(18, 14, 2), SealedAt: at(18, 15, 0), RetainUntil: until, Verification: "readback"},
+		Station: manifest.Station{ID: "NMQ-01", Key: "SHA256:0000000000000000000000000000000000000000000", Name: "奈曼旗文化市场综合执法局", Timezone: "Asia/Shanghai", Clock: &device.StationClock{Why: "no time service keeps it"}},
+		Session: manifest.Session{ID: "20261124-181402-k3f9wq2a", Result: "failed", Slot: "3", DockedAt: at(18, 14, 2), SealedAt: at(18, 15, 0), RetainUntil: until, Verification: "readback",
+			Retention: &manifest.Retention{Name: "default", Months: 6, Why: "第十一条"}},
 		Recorder: manifest.Recorder{
 			Identity: device.Identity{Serial: device.Fact{Value: "NMQ0007", Source: "USB serial number"}, Driver: "ptp", Profile: "generic-ptp", Place: "1-2.3"},
 			Clock:    device.ClockReading{Kind: device.ClockMeasured, Method: "PTP DateTime", StationTime: at(18, 14, 2), Offset: &fast, Uncertainty: &sure},
@@ -121,7 +122,9 @@ func TestManifestsKeepToTheSchema(t *testing.T) {
 		"a bounded clock without a bound": func(m *manifest.Manifest) {
 			m.Recorder.Clock = device.ClockReading{Kind: device.ClockBounded, StationTime: m.Session.DockedAt}
 		},
-		"a result that nobody knows": func(m *manifest.Manifest) { m.Session.Result = "fine" },
+		"a retention below the floor":  func(m *manifest.Manifest) { m.Session.Retention.Months = 5 },
+		"a retention without a reason": func(m *manifest.Manifest) { m.Session.Retention.Why = "" },
+		"a result that nobody knows":   func(m *manifest.Manifest) { m.Session.Result = "fine" },
 	} {
 		m := example()
 		spoil(m)

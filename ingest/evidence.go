@@ -1,0 +1,137 @@
+package ingest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/ingest/manifest"
+	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/ledger"
+	"github.com/bodyworn/ingestd/storage/stationkey"
+)
+
+// Evidence is what lets others check a station's work: the key that signs its
+// documents, and the ledger of what has happened.
+type Evidence struct {
+	Key    *stationkey.Key
+	Ring   *stationkey.Ring // the keys that the station has and had
+	Ledger *ledger.Ledger
+}
+
+// LedgerSigner signs the checkpoints of a station's ledger.
+func LedgerSigner(key *stationkey.Key, station string) ledger.Signer {
+	return ledgerSigner{key, station}
+}
+
+type ledgerSigner struct {
+	*stationkey.Key
+	station string
+}
+
+func (s ledgerSigner) Name() string                 { return LedgerOrigin(s.station) }
+func (s ledgerSigner) PublicKey() ed25519.PublicKey { return s.Public() }
+
+// LedgerOrigin is the name of a station's ledger, the first line of its checkpoints.
+func LedgerOrigin(station string) string { return "ingestd/" + station }
+
+// LedgerPrefix is where a station's ledger lies in the bucket. Folders of sessions are
+// named by a date.
+func LedgerPrefix(station string) string { return station + "/ledger" }
+
+// keysPrefix is where its public keys lie.
+func keysPrefix(station string) string { return station + "/keys/" }
+
+// record writes down what has happened; it is durable and signed for when this
+// returns. What is shown of it to anybody comes after.
+func (s *Station) record(ctx context.Context, e ledger.Entry) error {
+	e.Station, e.Actor = s.cfg.ID, "station"
+	e.Time = s.journal.Now().In(s.cfg.Location)
+	e.Clock = "kept by a time service"
+	if clock := s.stationClock(); !clock.Synchronised {
+		e.Clock = clock.Why
+	}
+	if _, err := s.evidence.Ledger.Append(ctx, e); err != nil {
+		return fmt.Errorf("write %s to the ledger: %w", e.Event, err)
+	}
+	return nil
+}
+
+// recordSealed tells the ledger of a session whose documents are in the store. After a
+// crash it may be told twice, of the same manifest.
+func (s *Station) recordSealed(ctx context.Context, r journal.Session, totals manifest.Totals) error {
+	return s.record(ctx, ledger.Entry{
+		Event: "session." + string(r.State), Session: r.ID, Recorder: r.Recorder, Officer: r.Officer, Reason: r.Reason,
+		Objects: []ledger.Object{{Key: r.Manifest.Key, Version: r.Manifest.VersionID, SHA256: r.Manifest.SHA256}},
+		Detail: map[string]string{
+			"files": strconv.Itoa(totals.Files), "stored": strconv.Itoa(totals.Stored), "identical": strconv.Itoa(totals.Identical),
+			"not_stored": strconv.Itoa(totals.NotStored), "bytes": strconv.FormatInt(totals.Bytes, 10), "verification": r.Verification,
+			"retain_until": s.local(r.RetainUntil).Format("2006-01-02T15:04:05Z07:00"),
+		},
+	})
+}
+
+// publish brings the ledger into the bucket. Footage does not wait for it: what could
+// not be published now is with the next session, and that is told.
+func (s *Station) publish(ctx context.Context) {
+	if err := s.evidence.Ledger.Publish(ctx, LedgerStore{s.vault}, LedgerPrefix(s.cfg.ID)); err != nil {
+		level := Warn
+		if errors.Is(err, ledger.ErrBroken) {
+			level = Alarm
+		}
+		s.emit(Event{Name: "ledger.unpublished", Level: level, Err: err, Message: "the ledger could not be brought into the bucket; it is tried again after the next session"})
+	}
+}
+
+// publishKey puts the public key where the documents are that it signs.
+func (s *Station) publishKey(ctx context.Context) error {
+	line := []byte(s.evidence.Key.AuthorizedKey() + "\n")
+	name := strings.NewReplacer("SHA256:", "", "/", "_", "+", "-").Replace(s.evidence.Key.Fingerprint())
+	key := keysPrefix(s.cfg.ID) + name + ".pub"
+	if err := s.withStore(ctx, func() error {
+		_, err := s.vault.Create(ctx, key, line, sha256.Sum256(line), s.vault.RetainUntil())
+		return err
+	}); err != nil {
+		return fmt.Errorf("publish the station's key: %w", err)
+	}
+	return nil
+}
+
+// LedgerStore lets a ledger be published in a vault, under its lock.
+type LedgerStore struct{ Vault *storage.Vault }
+
+// Create implements ledger.Store. It takes what is there already and the same.
+func (s LedgerStore) Create(ctx context.Context, key string, body []byte) error {
+	_, err := s.Vault.Create(ctx, key, body, sha256.Sum256(body), s.Vault.RetainUntil())
+	if errors.Is(err, storage.ErrTaken) {
+		err = fmt.Errorf("%w: %w", ledger.ErrExists, err)
+	}
+	return err
+}
+
+// Get implements ledger.Store.
+func (s LedgerStore) Get(ctx context.Context, key string) (_ []byte, err error) {
+	body, err := s.Vault.Fetch(ctx, key, "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	return io.ReadAll(body)
+}
+
+// List implements ledger.Store.
+func (s LedgerStore) List(ctx context.Context, prefix string) (keys []string, err error) {
+	for v, err := range s.Vault.List(ctx, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, v.Key) // a delete marker too: what it hides can't be read, and that is told
+	}
+	return keys, nil
+}
