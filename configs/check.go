@@ -34,7 +34,8 @@ const (
 const tooManyText = "must have at most %d entries, not %d"
 
 // Validate checks a Config that was made or changed in code by the rules that
-// Load applies. The error is an *Error with every problem.
+// Load applies, and reads the retention file that it names. The error is an *Error
+// with every problem.
 func (c *Config) Validate() error { return problemsError(c.file, check(c, nil)) }
 
 // check is the one validator. It is silent about keys that earlier problems
@@ -229,6 +230,7 @@ func (k *checker) retention() {
 	case months > maxMonths:
 		k.fail("retention.months", "must be at most %d, not %d: a lock cannot be shortened afterwards", maxMonths, months)
 	}
+	k.policy()
 }
 
 func (k *checker) ingest() {

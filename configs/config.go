@@ -4,11 +4,16 @@
 // It stands before the flow: cmd loads one Config, checked as a whole, and hands
 // it on. A Config that Load has returned keeps these promises: every value has
 // its type and lies in its bounds, every path is absolute, the retention is not
-// below the floor of 第十一条, and it holds no secret. Reloading is loading
-// again; nothing here watches the file or changes a Config once it is made.
+// below the floor of 第十一条, in the settings or in the retention file that they
+// name, and it holds no secret. Reloading is loading again; nothing here watches
+// a file or changes a Config once it is made.
 package configs
 
-import "time"
+import (
+	"time"
+
+	"github.com/bodyworn/ingestd/storage/policy"
+)
 
 // DefaultPath is read when no file is named; it may be missing.
 const DefaultPath = "/etc/ingestd/ingestd.yaml"
@@ -67,7 +72,10 @@ type S3 struct {
 
 // Retention says how long footage is locked.
 type Retention struct {
-	Months int `key:"months"` // calendar months, at least storage.FloorMonths (第十一条)
+	Months int    `key:"months"`            // calendar months, at least storage.FloorMonths (第十一条)
+	Policy string `key:"policy" path:"yes"` // retention file; empty: months alone
+
+	rules *policy.Policy // what Policy held when it was checked; nil without one
 }
 
 // Ingest says how recorders are read.

@@ -31,6 +31,7 @@ var defaults = []configs.Setting{
 	{"storage.part_size", "6MiB", "default"},
 	{"storage.buffer_memory", "128MiB", "default"},
 	{"retention.months", "6", "default"},
+	{"retention.policy", "", "default"},
 	{"ingest.parallel", "4", "default"},
 	{"ingest.verify", "readback", "default"},
 	{"ingest.identical", "quick", "default"},

@@ -13,34 +13,8 @@ import (
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/ingest/journal"
-	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/embedded"
 )
-
-func (a *app) retentionCmd() *cobra.Command {
-	return group("retention", "How long footage is kept", &cobra.Command{
-		Use: "show", Short: "Show the policy, and until when footage stored now would be kept", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.retentionShow() },
-	})
-}
-
-func (a *app) retentionShow() error {
-	cfg, err := configs.Load(a.configFile)
-	if err != nil {
-		return err
-	}
-	now, loc := time.Now(), cfg.Station.Timezone
-	until := storage.RetainUntil(now, cfg.Retention.Months, loc)
-	if a.output == "json" {
-		return printJSON(a.out, map[string]any{
-			"schema": "ingestd.retention/1", "months": cfg.Retention.Months, "floor_months": storage.FloorMonths,
-			"timezone": loc.String(), "stored_now_kept_until": until,
-		})
-	}
-	fmt.Fprintf(a.out, "policy 保存期限          %d months\nfloor 法定最短期限       %d calendar months (第十一条), can't be lowered\nstored now, kept until   %s (%s)\n",
-		cfg.Retention.Months, storage.FloorMonths, when(until, loc), loc)
-	return nil
-}
 
 func (a *app) recordersCmd() *cobra.Command {
 	var r journal.Recorder
@@ -53,6 +27,7 @@ func (a *app) recordersCmd() *cobra.Command {
 	}
 	add.Flags().StringVar(&r.Officer, "officer", "", "`ID` of the officer whom it is assigned to")
 	add.Flags().StringVar(&r.Profile, "profile", "", "`NAME` of its make's profile; empty: as it is recognised")
+	add.Flags().StringVar(&r.Unit, "unit", "", "`NAME` of the unit (部门) that it belongs to, for rules of the retention file")
 	add.Flags().StringVar(&r.Note, "note", "", "anything worth noting; no names of people")
 	return group("recorders", "The register of recorders (台账), and the makes that are known", add, a.recordersProfilesCmd(), a.recordersTestCmd(), &cobra.Command{
 		Use: "list", Short: "List the register", Args: cobra.NoArgs,
@@ -96,15 +71,15 @@ func (a *app) recordersList(ctx context.Context) (err error) {
 	if a.output == "json" {
 		items := []map[string]any{}
 		for _, r := range all {
-			items = append(items, map[string]any{"serial": r.Serial, "officer_id": r.Officer, "profile": r.Profile, "note": r.Note, "added_at": known(r.AddedAt, loc)})
+			items = append(items, map[string]any{"serial": r.Serial, "officer_id": r.Officer, "unit": r.Unit, "profile": r.Profile, "note": r.Note, "added_at": known(r.AddedAt, loc)})
 		}
 		return printJSON(a.out, map[string]any{"schema": "ingestd.recorders/1", "items": items})
 	}
 	var rows [][]any
 	for _, r := range all {
-		rows = append(rows, []any{r.Serial, orDash(r.Officer), orDash(r.Profile), orDash(r.Note), when(r.AddedAt, loc)})
+		rows = append(rows, []any{r.Serial, orDash(r.Officer), orDash(tame(r.Unit)), orDash(r.Profile), orDash(r.Note), when(r.AddedAt, loc)})
 	}
-	printTable(a.out, []string{"SERIAL", "OFFICER", "PROFILE", "NOTE", "ADDED"}, rows)
+	printTable(a.out, []string{"SERIAL", "OFFICER", "UNIT", "PROFILE", "NOTE", "ADDED"}, rows)
 	return nil
 }
 
@@ -146,16 +121,37 @@ func (a *app) configShow() error {
 	if a.output == "json" {
 		items := []map[string]string{}
 		for _, s := range cfg.Effective() {
-			items = append(items, map[string]string{"key": s.Key, "value": s.Value, "source": s.Source})
+			item := map[string]string{"key": s.Key, "value": s.Value, "source": s.Source}
+			if digest := digestOf(cfg, s); digest != "" {
+				item["rules_sha256"] = digest
+			}
+			items = append(items, item)
 		}
 		return printJSON(a.out, map[string]any{"schema": "ingestd.config/1", "items": items})
 	}
 	var rows [][]any
 	for _, s := range cfg.Effective() {
-		rows = append(rows, []any{s.Key, s.Value, s.Source})
+		rows = append(rows, []any{s.Key, shownValue(cfg, s), s.Source})
 	}
 	printTable(a.out, []string{"SETTING", "VALUE", "FROM"}, rows)
 	return nil
+}
+
+// shownValue is a setting's value, for a file with rules with what it says: the path
+// stays while that changes.
+func shownValue(cfg *configs.Config, s configs.Setting) string {
+	if digest := digestOf(cfg, s); digest != "" {
+		return s.Value + " (rules SHA-256 " + digest + ")"
+	}
+	return s.Value
+}
+
+// digestOf is that of the rules in the file that a setting names, or "".
+func digestOf(cfg *configs.Config, s configs.Setting) string {
+	if rules := cfg.Retention.Rules(); s.Key == "retention.policy" && rules != nil {
+		return rules.Digest()
+	}
+	return ""
 }
 
 // storeCmd is the embedded store's own process; ingestd starts it by itself.

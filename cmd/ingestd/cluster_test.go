@@ -27,6 +27,7 @@ import (
 // settings alone. The cluster loses a node in the middle of the work, then another
 // one instead of it, then one more than it can lose.
 func TestAStationOutgrowsItsMachine(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("a cluster of four needs half a minute and 1 GB of memory")
 	}

@@ -67,11 +67,15 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 	ctx, release := w.whileStored(ctx)
 	defer release()
 	log := newLogger(a.err, w.cfg.Log)
-	station := w.station(func(e ingest.Event) {
+	emit := func(e ingest.Event) {
 		if e.Level > ingest.Info && !a.quiet {
 			logEvent(log, e)
 		}
-	})
+	}
+	if err := w.openEvidence(ctx, emit); err != nil {
+		return err
+	}
+	station := w.station(emit)
 	if err := station.Prepare(ctx); err != nil {
 		return err
 	}

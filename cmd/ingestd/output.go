@@ -141,6 +141,14 @@ func when(t time.Time, loc *time.Location) string {
 	return t.In(loc).Format("2006-01-02 15:04:05")
 }
 
+// whenKnown is when for what known gave.
+func whenKnown(t *time.Time, loc *time.Location) string {
+	if t == nil {
+		return "-"
+	}
+	return when(*t, loc)
+}
+
 func size(n int64) string { return humanize.IBytes(uint64(n)) }
 
 func orDash(s string) string {

@@ -23,7 +23,7 @@ import (
 // what the station is, where it keeps footage and what it watches: for them it is
 // started again.
 var liveSettings = []string{
-	"clock.", "ingest.identical", "ingest.stall_after", "ingest.verify", "log.level", "preuse.", "recorders.unregistered", "scrub.",
+	"clock.", "ingest.identical", "ingest.stall_after", "ingest.verify", "log.level", "preuse.", "recorders.unregistered", "retention.policy", "scrub.",
 }
 
 // running is a daemon at work, whose settings can change.
@@ -75,6 +75,9 @@ func (r *running) reload() {
 	next.Clock, next.PreUse, next.Scrub = cfg.Clock, cfg.PreUse, cfg.Scrub
 	next.Ingest.Identical, next.Ingest.StallAfter, next.Ingest.Verify = cfg.Ingest.Identical, cfg.Ingest.StallAfter, cfg.Ingest.Verify
 	next.Log.Level, next.Recorders.Unregistered = cfg.Log.Level, cfg.Recorders.Unregistered
+	months := next.Retention.Months
+	next.Retention = cfg.Retention // with the rules that its file held when it was loaded
+	next.Retention.Months = months
 	r.now = &next
 
 	r.log.Store(new(newLogger(r.err, next.Log)))
@@ -132,7 +135,7 @@ func changes(from, to *configs.Config) (live, restart []string) {
 func valuesOf(c *configs.Config) map[string]string {
 	values := map[string]string{}
 	for _, s := range c.Effective() {
-		values[s.Key] = s.Value
+		values[s.Key] = shownValue(c, s)
 	}
 	return values
 }

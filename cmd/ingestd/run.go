@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -26,7 +25,9 @@ several at once, and logs one line for each change of state. SIGTERM ends it
 cleanly: sessions that are cut off stay open and are resumed. SIGHUP loads the
 settings again: see config.reloaded and config.refused in the log.
 
-With --check-only it checks settings, store and lock, and exits.`,
+With --check-only it checks settings, store and lock, looks at the bucket's settings
+once, and exits: 0 also with warnings, 3 where footage is in danger there; see
+ingestd doctor.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), checkOnly) },
 	}
@@ -49,8 +50,15 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	if w.staging, err = openStaging(w.cfg); err != nil {
 		return err
 	}
+	if err := w.openEvidence(ctx, emit); err != nil {
+		return err
+	}
 	r.station = w.station(emit)
 	if err := r.station.Prepare(ctx); err != nil {
+		if errors.Is(context.Cause(ctx), context.Canceled) { // told to stop while it started
+			emit(ingest.Event{Name: "daemon.stop"})
+			return nil
+		}
 		return err
 	}
 	known, err := w.recordersOf(r.station)
@@ -59,8 +67,7 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	}
 	r.known.Store(known)
 	if checkOnly {
-		fmt.Fprintln(a.out, "ready: settings, profiles, journal, store and lock are in order")
-		return nil
+		return a.checkBucket(ctx, r.station)
 	}
 	if err := errNothingToWatch(w.cfg); err != nil {
 		return err
@@ -91,6 +98,10 @@ func (w *workplace) watch(ctx context.Context, station *ingest.Station, known fu
 	})
 	all.Go(func() error {
 		station.Drain(ctx)
+		return nil
+	})
+	all.Go(func() error {
+		station.KeepAuditing(ctx)
 		return nil
 	})
 	return all.Wait()

@@ -86,7 +86,10 @@ func (a *app) verify(ctx context.Context, read func(context.Context, *ingest.Ver
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.Station.ID}
+	if err := w.openRing(); err != nil {
+		return err
+	}
+	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.Station.ID, Ring: w.evidence.Ring}
 	ctx, release := w.whileStored(ctx)
 	defer release()
 	result, err := read(ctx, v)

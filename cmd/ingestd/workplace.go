@@ -32,6 +32,8 @@ type workplace struct {
 	store   *embedded.Store // nil with an external one
 	vault   *storage.Vault
 	staging *staging.Dir // nil: none; opened by the daemon alone
+	// evidence is opened by whoever signs; its ring by whoever checks.
+	evidence ingest.Evidence
 }
 
 // openJournal loads the settings and opens the journal alone.
@@ -90,11 +92,21 @@ func (w *workplace) whileStored(ctx context.Context) (_ context.Context, stop fu
 	return ctx, func() { cancel(nil) }
 }
 
-func (w *workplace) openVault(ctx context.Context, log io.Writer) (err error) {
+func (w *workplace) openVault(ctx context.Context, log io.Writer) error {
+	vault, err := w.reachStore(ctx, log)
+	if err != nil {
+		return err
+	}
+	w.vault, err = storage.Open(ctx, vault)
+	return err
+}
+
+// reachStore says how the vault is reached. The embedded store is opened for it.
+func (w *workplace) reachStore(ctx context.Context, log io.Writer) (vault storage.Config, err error) {
 	c := w.cfg.Storage
-	vault := storage.Config{
-		Bucket: c.Bucket, Months: w.cfg.Retention.Months,
-		Location: w.cfg.Station.Timezone, Now: w.journal.Now,
+	vault = storage.Config{Bucket: c.Bucket, Months: w.cfg.Retention.Months, Location: w.cfg.Station.Timezone}
+	if w.journal != nil {
+		vault.Now = w.journal.Now
 	}
 	if c.Kind == configs.StorageEmbedded {
 		starting, cancel := context.WithTimeout(ctx, openStoreWithin)
@@ -105,7 +117,7 @@ func (w *workplace) openVault(ctx context.Context, log io.Writer) (err error) {
 			Stderr:  log,
 		})
 		if err != nil {
-			return fmt.Errorf("embedded store: %w", err)
+			return vault, fmt.Errorf("embedded store: %w", err)
 		}
 		vault.Name = c.Embedded.Root
 		vault.Endpoint, vault.Region = w.store.Endpoint(), w.store.Region()
@@ -114,11 +126,10 @@ func (w *workplace) openVault(ctx context.Context, log io.Writer) (err error) {
 	} else {
 		vault.Endpoint, vault.Region, vault.TLS, vault.CAFile = c.S3.Endpoint, c.S3.Region, c.S3.TLS, c.S3.CAFile
 		if vault.AccessKey, vault.SecretKey, err = configs.ReadCredentials(w.cfg); err != nil {
-			return err
+			return vault, err
 		}
 	}
-	w.vault, err = storage.Open(ctx, vault)
-	return err
+	return vault, nil
 }
 
 func (w *workplace) close() error {
@@ -135,7 +146,10 @@ func (w *workplace) close() error {
 func (w *workplace) station(events func(ingest.Event)) *ingest.Station {
 	c := stationConfig(w.cfg, events)
 	c.Staging = w.staging
-	return ingest.NewStation(c, w.vault, w.journal)
+	if w.store != nil {
+		c.StoreSpace = w.storeSpace
+	}
+	return ingest.NewStation(c, w.vault, w.journal, w.evidence)
 }
 
 func stationConfig(c *configs.Config, events func(ingest.Event)) ingest.Config {
@@ -149,6 +163,7 @@ func stationConfig(c *configs.Config, events func(ingest.Event)) ingest.Config {
 		StallAfter:         c.Ingest.StallAfter,
 		ScrubEvery:         c.Scrub.Every,
 		ScrubBandwidth:     int64(c.Scrub.Bandwidth),
+		Policy:             c.Retention.Rules(),
 		ClockWarnOver:      c.Clock.WarnOver,
 		SetClocks:          c.Clock.Set,
 		PreUse:             device.PreUseLimits{BatteryPercent: c.PreUse.Battery, FreeBytes: int64(c.PreUse.Free)},

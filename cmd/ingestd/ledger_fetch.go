@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage/ledger"
+)
+
+func (a *app) ledgerFetchCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "fetch", Short: "Make the ledger's folder anew from the bucket, where it is lost", Args: cobra.NoArgs,
+		Long: `fetch makes the folder of the ledger anew from what was published in the bucket. It
+refuses where the folder is still there, where a daemon runs, and where the bucket's
+copy is not what was signed. What had happened after the last publication is lost:
+the ledger goes on from there, and other copies of a later checkpoint will show it.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.ledgerFetch(cmd.Context()) },
+	}
+}
+
+func (a *app) ledgerFetch(ctx context.Context) (err error) {
+	w, err := a.open(ctx, journal.Own, a.err)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.openRing(); err != nil {
+		return err
+	}
+	signer, err := w.currentSigner()
+	if err != nil {
+		return err
+	}
+	dir, id := filepath.Join(w.cfg.StateDir, ledgerName), w.cfg.Station.ID
+	size, unsigned, err := ledger.Fetch(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(id), dir, signer.Key, ingest.LedgerOrigin(id))
+	if err != nil {
+		return broken(err)
+	}
+	fmt.Fprintf(a.out, "%s has the %d entries that the bucket has\n", dir, size)
+	if unsigned > 0 {
+		fmt.Fprintf(a.out, "%d more lie in unsigned.jsonl there: whoever can write to the bucket could have put them in; they are left out\n", unsigned)
+	}
+	return nil
+}
