@@ -43,7 +43,9 @@ type session struct {
 //  3. What a manifest calls stored is there as it says; SHA256SUMS agrees.
 //  4. Journal and bucket agree on which sessions have ended, and how.
 //  5. Whenever safe was said, all that was on the card is stored and listed.
-//  6. `verify --all` agrees.
+//  6. The ledger's file has a line for every session that has ended, with the digest
+//     of its manifest. When done, `ledger verify` finds the folder and the bucket sound.
+//  7. `verify --all` agrees.
 //
 // When done the fault is gone and the work has come to its end: the whole card is
 // stored, and no session is open.
@@ -55,12 +57,17 @@ func (p *place) judge(done bool) {
 		objects := p.objects(client, bucket)
 		p.judgeObjects(objects)
 		listed := p.judgeManifests(client, bucket, objects, sessions)
+		p.judgeLedger(objects, sessions)
 		for _, c := range p.claims {
 			p.judgeCard("safe was said by "+c.by, c.card, objects, listed)
 		}
 		if !done {
 			p.judgeOpen(sessions, listed)
 			return
+		}
+		// Until it is opened again, it may be as a crash has left it.
+		if r := p.start(nil, "ledger", "verify", "-o", "json").wait(); r.code != 0 {
+			p.violate("ledger verify: exit %d\n%s", r.code, shorten(r.out))
 		}
 		p.judgeCard("the work is done", p.now, objects, listed)
 		if len(p.claims) == 0 {

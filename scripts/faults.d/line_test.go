@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -69,7 +70,8 @@ func lineFaults(k *kind, s *storetest.Server) {
 }
 
 // bucketRemoved: somebody at the server throws the bucket away in the middle of a
-// session, with what was verified already, and a new one of the same name is made.
+// session, with what was verified already. A new one of the same name is not the
+// bucket that the station knows; in one of another name all is stored again.
 func bucketRemoved(p *place) {
 	s := storetest.MinIO(p.t, false)
 	c := s.Config()
@@ -96,6 +98,16 @@ func bucketRemoved(p *place) {
 	}
 	l.set(rules{})
 	p.k.count(counts{faults: l.met})
+	if r := p.ingest(nil); r.code != 1 || !strings.Contains(r.errs, "marker") {
+		p.violate("a bucket that is not the station's any more: exit %d\n%s", r.code, r.errs)
+	}
+	settings, err := os.ReadFile(p.path("ingestd.yaml"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	another := s.Config().Bucket
+	p.write("ingestd.yaml", bytes.ReplaceAll(settings, []byte(c.Bucket), []byte(another)))
+	p.server.Bucket = another
 	p.resume(false)
 	p.judge(true)
 	p.untouched(p.path(cardDir))

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"testing"
 
@@ -28,6 +29,12 @@ func (s *settings) makeTemplates(t *testing.T, server *storetest.Server) {
 		}
 		if r := p.start(nil, "run", "--check-only").wait(); r.code != 0 {
 			t.Fatalf("run --check-only: exit %d\n%s", r.code, r.errs)
+		}
+		// Each station has a key and a ledger of its own.
+		for _, name := range []string{"station.key", "station.key.pub", "allowed_signers", "ledger"} {
+			if err := os.RemoveAll(p.path("state/" + name)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
