@@ -64,20 +64,22 @@ func TestABucketIsMarkedOnceAndKnownAgain(t *testing.T) {
 	}
 }
 
-// A ring that names what its keys may sign, but not markers, trusts the station's own.
-func TestARingThatNamesOtherPurposes(t *testing.T) {
+// A bucket is not marked with what the station itself would not believe: the marker is
+// locked, and no other can take its place.
+func TestARingThatDoesNotTrustMarkersMakesNone(t *testing.T) {
 	t.Parallel()
 	w := trusting(t)
 	ring := &stationkey.Ring{}
 	if err := ring.Add(stationkey.Signer{Principal: w.cfg.ID, Key: w.evidence.Key.Public(), Namespaces: []string{"ingestd-manifest"}}); err != nil {
 		t.Fatal(err)
 	}
-	w.evidence.Ring = ring
-	w.station = ingest.NewStation(w.cfg, w.vault, w.journal, w.evidence)
-	for range 2 {
-		if err := w.station.Prepare(t.Context()); err != nil {
-			t.Error(err)
-		}
+	evidence := w.evidence
+	evidence.Ring = ring
+	if err := ingest.NewStation(w.cfg, w.vault, w.journal, evidence).Prepare(t.Context()); !errors.Is(err, stationkey.ErrUntrusted) {
+		t.Errorf("a ring that does not trust markers: %v", err)
+	}
+	if err := w.station.Prepare(t.Context()); err != nil {
+		t.Errorf("no marker was to be there: %v", err)
 	}
 }
 

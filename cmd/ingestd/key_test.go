@@ -107,7 +107,7 @@ func TestKeyShow(t *testing.T) {
 	if ring, err := os.ReadFile(p.path("state/allowed_signers")); err != nil || string(ring) != k.AllowedSigners {
 		t.Errorf("%v: %q is shown, %q is in the file", err, k.AllowedSigners, ring)
 	}
-	if !strings.Contains(k.AllowedSigners, `TEST-01 namespaces="ingestd-manifest,ingestd-key" ssh-ed25519 `) {
+	if !strings.Contains(k.AllowedSigners, `TEST-01 namespaces="ingestd-manifest,ingestd-marker,ingestd-key" ssh-ed25519 `) {
 		t.Errorf("the first key may sign for more than it must: %s", k.AllowedSigners)
 	}
 	if k.PrivateKey != (privateKeyJSON{p.path("state/station.key"), keyPresent}) || k.Findings == nil {
