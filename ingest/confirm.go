@@ -12,21 +12,30 @@ import (
 	"github.com/bodyworn/ingestd/storage"
 )
 
-// confirmsAtOnce are asked for at once, a small request each.
-const confirmsAtOnce = 8
+const (
+	// confirmsAtOnce are asked for at once, a small request each.
+	confirmsAtOnce = 8
+	// confirmsAtMost bounds how often a store that goes away while it is asked is asked
+	// from the start.
+	confirmsAtMost = 10
+)
 
 // confirmStored asks the store once more for all that this session has verified, if
 // the session was cut off or the store was away meanwhile: what has come back may be
 // another disk, an older copy, or an empty bucket of the same name. What is not
-// there any more is pending again, and lost is true.
+// there any more is pending again, and lost is true. When the store goes away while it
+// is asked, what it said before does not count. An outage that the client bridges
+// within one request, of a second or so, is not seen.
 func (w *session) confirmStored(ctx context.Context) (lost bool, err error) {
-	if !w.doubted.Swap(false) {
-		return false, nil
-	}
-	w.show(Verifying)
-	gone, err := lostOf(ctx, w.files, w.stillStored)
-	if err != nil {
-		return false, err
+	var gone []*journal.File
+	for pass := 0; len(gone) == 0 && w.doubted.Swap(false); pass++ {
+		if pass == confirmsAtMost {
+			return false, fmt.Errorf("the store went away each of %d times that it was asked whether it still has what was verified: %w", pass, storage.ErrUnavailable)
+		}
+		w.show(Verifying)
+		if gone, err = lostOf(ctx, w.files, w.stillStored); err != nil {
+			return false, err
+		}
 	}
 	for _, f := range gone {
 		lost = true

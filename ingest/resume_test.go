@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,6 +245,59 @@ func TestWhatTheStoreHasLostMeanwhileIsStoredAgain(t *testing.T) {
 				t.Errorf("%d alarms tell of the loss", w.saw("verify.mismatch"))
 			}
 		})
+	}
+}
+
+// The store goes away while it is asked, and comes back without what it has just shown:
+// what it said before that does not count.
+func TestAStoreThatGoesAwayWhileAskedIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	card := t.TempDir()
+	write(t, card, map[string]int{"a.mp4": 1000, "b.mp4": 1000, "c.mp4": 3 * partSize})
+	r, err := w.dock(card, ingest.Options{Recorder: "R1"}, &faults{atByte: func(e device.Entry, at int64) error {
+		if e.Path != "c.mp4" || at < partSize {
+			return nil
+		}
+		for w.saw("ingest.file_done") < 2 { // the others are verified beside
+			time.Sleep(time.Millisecond)
+		}
+		return device.ErrRemoved
+	}})
+	if !errors.Is(err, device.ErrRemoved) {
+		t.Fatal(err)
+	}
+	a, b := fileOf(t, r, "a.mp4").Object.Key, fileOf(t, r, "b.mp4").Object.Key
+	var shown atomic.Bool
+	var away atomic.Int32
+	w.through(&line{
+		request: func(r *http.Request) int {
+			if r.Method != http.MethodHead {
+				return 0
+			}
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/"+a) && away.Load() > 0:
+				return http.StatusNotFound
+			case strings.HasSuffix(r.URL.Path, "/"+b):
+				for !shown.Load() { // a.mp4 was there before
+					time.Sleep(time.Millisecond)
+				}
+				if away.Add(1) <= 4 { // more than one request bridges
+					return http.StatusServiceUnavailable
+				}
+			}
+			return 0
+		},
+		answer: func(r *http.Response) error {
+			if r.Request.Method == http.MethodHead && strings.HasSuffix(r.Request.URL.Path, "/"+a) {
+				shown.Store(true)
+			}
+			return nil
+		},
+	})
+	again := w.mustDock(card, ingest.Options{Recorder: "R1"})
+	if f := fileOf(t, again, "a.mp4"); !again.Safe || f.State != journal.Verified || f.Object.Key == a {
+		t.Errorf("%s; a.mp4 is %s as %s", again.State, f.State, f.Object.Key)
 	}
 }
 

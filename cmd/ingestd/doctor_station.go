@@ -179,9 +179,9 @@ func (d *doctor) ledger(ctx context.Context) {
 		d.notYet(check, subject+" "+dir)
 		return
 	case !there:
-		d.found(storage.SeverityWarning, check, "The ledger "+dir+" is gone.",
-			"The station has a key, and so wrote down what happened. What was published is in the bucket still.",
-			"Put it back from its backup, or rebuild it from the bucket, before ingestd is started again.", nil)
+		d.found(storage.SeverityError, check, "The ledger "+dir+" is gone.",
+			"ingestd does not start without it where it was (第十三条(三)). What was published is in the bucket still.",
+			"Put it back from its backup, or take it from the bucket: ingestd ledger fetch.", nil)
 		return
 	case d.evidence.Key == nil:
 		d.notChecked(check, subject, errors.New("the station's key, with which it is verified, could not be loaded"))
