@@ -87,6 +87,18 @@ func eio(p *place, c *badCard) {
 	p.ends(0)
 }
 
+// struck meets a fault once: the file may come whole or be told, and comes whole the
+// next time.
+func (p *place) struck() {
+	p.t.Helper()
+	p.k.count(counts{faults: 1})
+	if r := p.ingest(nil); r.code != 0 && r.code != 3 {
+		p.violate("ingest ended with %d", r.code)
+	}
+	p.judge(false)
+	p.ends(0)
+}
+
 func eioOnce(p *place, c *badCard) {
 	var met atomic.Bool
 	c.spoil(long, func(off int64, n int) (int, syscall.Errno) {
@@ -95,12 +107,7 @@ func eioOnce(p *place, c *badCard) {
 		}
 		return n, 0
 	})
-	p.k.count(counts{faults: 1})
-	if r := p.ingest(nil); r.code != 0 && r.code != 3 {
-		p.violate("ingest ended with %d", r.code)
-	}
-	p.judge(false)
-	p.ends(0)
+	p.struck()
 }
 
 func shortReads(p *place, c *badCard) {
@@ -139,12 +146,7 @@ func changes(p *place, c *badCard, how func([]byte) []byte) {
 		}
 		return n, 0
 	})
-	p.k.count(counts{faults: 1})
-	if r := p.ingest(nil); r.code != 0 && r.code != 3 {
-		p.violate("ingest ended with %d", r.code)
-	}
-	p.judge(false)
-	p.ends(0)
+	p.struck()
 }
 
 func vanishes(p *place, c *badCard) {
