@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
@@ -48,10 +50,11 @@ func LedgerPrefix(station string) string { return station + "/ledger" }
 // keysPrefix is where its public keys lie.
 func keysPrefix(station string) string { return station + "/keys/" }
 
-// record writes down what has happened; it is durable and signed for when this
-// returns. What is shown of it to anybody comes after.
-func (s *Station) record(ctx context.Context, e ledger.Entry) error {
-	e.Station, e.Actor = s.cfg.ID, "station"
+// Record writes down what has happened; it is durable and signed for when this
+// returns. What is shown of it to anybody comes after. Station, time and clock are
+// filled in; the actor is the station where none is given.
+func (s *Station) Record(ctx context.Context, e ledger.Entry) error {
+	e.Station, e.Actor = s.cfg.ID, cmp.Or(e.Actor, "station")
 	e.Time = s.journal.Now().In(s.cfg.Location)
 	e.Clock = "kept by a time service"
 	if clock := s.stationClock(); !clock.Synchronised {
@@ -66,7 +69,7 @@ func (s *Station) record(ctx context.Context, e ledger.Entry) error {
 // recordSealed tells the ledger of a session whose documents are in the store. After a
 // crash it may be told twice, of the same manifest.
 func (s *Station) recordSealed(ctx context.Context, r journal.Session, totals manifest.Totals) error {
-	return s.record(ctx, ledger.Entry{
+	return s.Record(ctx, ledger.Entry{
 		Event: "session." + string(r.State), Session: r.ID, Recorder: r.Recorder, Officer: r.Officer, Reason: r.Reason,
 		Objects: []ledger.Object{{Key: r.Manifest.Key, Version: r.Manifest.VersionID, SHA256: r.Manifest.SHA256}},
 		Detail: map[string]string{
@@ -80,13 +83,23 @@ func (s *Station) recordSealed(ctx context.Context, r journal.Session, totals ma
 // publish brings the ledger into the bucket. Footage does not wait for it: what could
 // not be published now is with the next session, and that is told.
 func (s *Station) publish(ctx context.Context) {
-	if err := s.evidence.Ledger.Publish(ctx, LedgerStore{s.vault}, LedgerPrefix(s.cfg.ID)); err != nil {
+	if err := s.Publish(ctx); err != nil {
 		level := Warn
 		if errors.Is(err, ledger.ErrBroken) {
 			level = Alarm
 		}
 		s.emit(Event{Name: "ledger.unpublished", Level: level, Err: err, Message: "the ledger could not be brought into the bucket; it is tried again after the next session"})
 	}
+}
+
+// Publish brings what the ledger has by now into the bucket. It is locked there for as
+// long as the longest-kept footage that it can tell of.
+func (s *Station) Publish(ctx context.Context) error {
+	longest, err := s.journal.LongestLock(ctx)
+	if err != nil {
+		return err
+	}
+	return s.evidence.Ledger.Publish(ctx, LedgerStore{s.vault, longest}, LedgerPrefix(s.cfg.ID))
 }
 
 // publishKey puts the public key where the documents are that it signs.
@@ -104,11 +117,18 @@ func (s *Station) publishKey(ctx context.Context) error {
 }
 
 // LedgerStore lets a ledger be published in a vault, under its lock.
-type LedgerStore struct{ Vault *storage.Vault }
+type LedgerStore struct {
+	Vault *storage.Vault
+	Until time.Time // what is published is locked at least until then; zero: as all is
+}
 
 // Create implements ledger.Store. It takes what is there already and the same.
 func (s LedgerStore) Create(ctx context.Context, key string, body []byte) error {
-	_, err := s.Vault.Create(ctx, key, body, sha256.Sum256(body), s.Vault.RetainUntil())
+	until := s.Vault.RetainUntil()
+	if s.Until.After(until) {
+		until = s.Until
+	}
+	_, err := s.Vault.Create(ctx, key, body, sha256.Sum256(body), until)
 	if errors.Is(err, storage.ErrTaken) {
 		err = fmt.Errorf("%w: %w", ledger.ErrExists, err)
 	}

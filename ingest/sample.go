@@ -22,8 +22,10 @@ type Sample struct {
 // 0 and at most 100. The same seed draws the same while nothing was stored or ended
 // in between. It looks for nothing that lies beside.
 func (v *Verifier) Sample(ctx context.Context, percent float64, seed uint64) (Verification, error) {
-	v.begin()
-	files, err := v.Journal.StoredObjects(ctx)
+	if err := v.begin(ctx); err != nil {
+		return v.result, err
+	}
+	files, err := v.Journal.StoredObjects(ctx, v.bucket)
 	if err != nil {
 		return v.result, err
 	}
@@ -40,6 +42,9 @@ func (v *Verifier) Sample(ctx context.Context, percent float64, seed uint64) (Ve
 	for _, s := range sessions {
 		if s.State != journal.StateSealed && s.State != journal.StateFailed {
 			v.result.Open++
+			continue
+		}
+		if v.isElsewhere(s) {
 			continue
 		}
 		checks = append(checks, func() error {

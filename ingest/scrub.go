@@ -46,7 +46,11 @@ func (s *Station) scrubNext(ctx context.Context) (wait time.Duration, err error)
 	if cfg.ScrubEvery <= 0 {
 		return scrubLook, nil
 	}
-	next, since, err := s.journal.LongestUnread(ctx)
+	bucket, err := s.journal.BucketID(ctx, s.vault.Describe())
+	if err != nil {
+		return scrubLook, err
+	}
+	next, since, err := s.journal.LongestUnread(ctx, bucket)
 	if err != nil || next == nil {
 		return scrubLook, err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
@@ -31,19 +33,12 @@ import (
 func (w *session) seal(ctx context.Context) error {
 	w.learnFacts()
 	until, rule := w.decide()
-	for _, f := range w.files {
-		// Objects of an earlier day, when the session was cut off, would else be
-		// released before the rest. Those of other sessions keep their dates.
-		if f.State != journal.Verified || !f.Object.RetainUntil.Before(until) {
-			continue
-		}
-		if err := w.withStore(ctx, func() error { return w.vault.Extend(ctx, f.Object.Key, f.Object.VersionID, until) }); err != nil {
-			return err
-		}
-		f.Object.RetainUntil = until
-		if err := w.journal.SaveFile(ctx, f); err != nil {
-			return err
-		}
+	if err := w.lockUntil(ctx, until); err != nil {
+		return err
+	}
+	var err error
+	if w.record.Bucket, err = w.journal.BucketID(ctx, w.vault.Describe()); err != nil {
+		return err
 	}
 	w.record.RetainUntil, w.record.EndedAt = until, w.journal.Now()
 	result := journal.StateSealed
@@ -58,6 +53,9 @@ func (w *session) seal(ctx context.Context) error {
 	if err := w.journal.StartSealing(ctx, w.record, docs); err != nil {
 		return err
 	}
+	if err := w.journal.Lengthened(ctx, w.record.ID, until, rule != nil && rule.Permanent); err != nil {
+		return err
+	}
 	done := w.pulse.waiting(forStore)
 	ended, err := w.putDocuments(ctx, w.record)
 	done()
@@ -67,6 +65,28 @@ func (w *session) seal(ctx context.Context) error {
 	}
 	w.record = ended
 	return nil
+}
+
+// lockUntil locks every object of the session until its date: those of an earlier day,
+// when it was cut off, would else be released before the rest, and those of earlier
+// sessions, with which its files are identical, before this one's time has come.
+func (w *session) lockUntil(ctx context.Context, until time.Time) error {
+	defer w.pulse.waiting(forStore)()
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(confirmsAtOnce)
+	for _, f := range w.files {
+		if !f.State.Good() || f.Object.VersionID == "" || !f.Object.RetainUntil.Before(until) {
+			continue
+		}
+		all.Go(func() error {
+			if err := w.withStore(ctx, func() error { return w.vault.Extend(ctx, f.Object.Key, f.Object.VersionID, until) }); err != nil {
+				return err
+			}
+			f.Object.RetainUntil = until
+			return w.journal.SaveFile(ctx, f)
+		})
+	}
+	return all.Wait()
 }
 
 // documents writes the manifest and SHA256SUMS of the session. The rule is the one

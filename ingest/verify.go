@@ -44,10 +44,15 @@ type Finding struct {
 
 // Verification is the result of looking at stored sessions again.
 type Verification struct {
-	Sessions int       `json:"sessions"`
-	Objects  int       `json:"objects"`
-	Bytes    int64     `json:"bytes"`
-	Open     int       `json:"sessions_not_ended"`
+	Sessions int   `json:"sessions"`
+	Objects  int   `json:"objects"`
+	Bytes    int64 `json:"bytes"`
+	Open     int   `json:"sessions_not_ended"`
+	// Elsewhere is how many sessions lie in another bucket, which the station had before.
+	Elsewhere int `json:"sessions_elsewhere"`
+	// Disposed is how many sessions were deleted by a plan (到期销毁); their documents
+	// are still there.
+	Disposed int       `json:"sessions_disposed"`
 	Findings []Finding `json:"findings"`
 	// Quarantined are the corrupt objects that are known of and wait for their lock
 	// to end.
@@ -73,6 +78,7 @@ type Verifier struct {
 	readBack func(ctx context.Context, key, version string, progress func(int)) (sum string, size int64, err error)
 
 	result  Verification
+	bucket  string          // id of the bucket that is looked at; empty: unknown
 	checked map[string]bool // objects that were read, by key and version
 	done    map[string]bool // prefixes of the sessions that were verified as a whole
 	atWork  map[string]bool // prefixes of sessions that have not ended, or began meanwhile
@@ -81,7 +87,9 @@ type Verifier struct {
 // Sessions verifies the named sessions: every object that their manifests list,
 // the manifests themselves, and that nothing else lies beside them.
 func (v *Verifier) Sessions(ctx context.Context, ids []string) (Verification, error) {
-	v.begin()
+	if err := v.begin(ctx); err != nil {
+		return v.result, err
+	}
 	for _, id := range ids {
 		s, err := v.Journal.Session(ctx, id)
 		if err != nil {
@@ -100,7 +108,9 @@ func (v *Verifier) Sessions(ctx context.Context, ids []string) (Verification, er
 // All verifies every session of the journal and the station's whole part of the
 // bucket.
 func (v *Verifier) All(ctx context.Context) (Verification, error) {
-	v.begin()
+	if err := v.begin(ctx); err != nil {
+		return v.result, err
+	}
 	all, err := v.Journal.Sessions(ctx)
 	if err != nil {
 		return v.result, err
@@ -113,9 +123,11 @@ func (v *Verifier) All(ctx context.Context) (Verification, error) {
 	return v.result, v.unexpected(ctx, v.Station+"/")
 }
 
-func (v *Verifier) begin() {
+func (v *Verifier) begin(ctx context.Context) (err error) {
 	v.result = Verification{Findings: []Finding{}, Quarantined: []Finding{}}
 	v.checked, v.done, v.atWork = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	v.bucket, err = v.Journal.BucketID(ctx, v.Vault.Describe())
+	return err
 }
 
 func (v *Verifier) session(ctx context.Context, s journal.Session) error {
@@ -124,14 +136,21 @@ func (v *Verifier) session(ctx context.Context, s journal.Session) error {
 		v.atWork[s.Prefix] = true
 		return v.journalled(ctx, s)
 	}
+	if v.isElsewhere(s) {
+		return nil
+	}
 	v.result.Sessions++
 	v.done[s.Prefix] = true
 	m, err := v.manifest(ctx, s)
 	if err != nil {
 		return err
 	}
-	if m == nil { // found out; the journal still knows what must be there
+	if m == nil && s.DisposedAt.IsZero() { // found out; the journal still knows what must be there
 		return v.journalled(ctx, s)
+	}
+	if !s.DisposedAt.IsZero() { // what is left of its footage is not expected any more
+		v.result.Disposed++
+		return nil
 	}
 	for _, f := range m.Files {
 		if f.Object == nil {
@@ -142,6 +161,15 @@ func (v *Verifier) session(ctx context.Context, s journal.Session) error {
 		}
 	}
 	return nil
+}
+
+// isElsewhere counts a session that lies in another bucket.
+func (v *Verifier) isElsewhere(s journal.Session) bool {
+	elsewhere := s.Bucket != "" && s.Bucket != v.bucket
+	if elsewhere {
+		v.result.Elsewhere++
+	}
+	return elsewhere
 }
 
 // journalled checks what the journal says is verified, where there is no

@@ -141,7 +141,7 @@ func open(dir string) (*sql.DB, error) {
 	return sql.Open("sqlite", dsn)
 }
 
-const schemaVersion = 3
+const schemaVersion = 4
 
 // upgrades lead from a version to the next one. They only add.
 var upgrades = map[int]string{
@@ -156,6 +156,20 @@ var upgrades = map[int]string{
 	2: `ALTER TABLE sessions ADD COLUMN manifest_sig BLOB;
 		ALTER TABLE sessions ADD COLUMN checksums_sig BLOB;
 		ALTER TABLE recorders ADD COLUMN unit TEXT NOT NULL DEFAULT '';`,
+	3: `ALTER TABLE sessions ADD COLUMN bucket TEXT NOT NULL DEFAULT '';
+		ALTER TABLE sessions ADD COLUMN permanent INTEGER NOT NULL DEFAULT 0;
+		ALTER TABLE sessions ADD COLUMN disposed_at TEXT NOT NULL DEFAULT '';
+		CREATE INDEX files_by_origin ON files (origin) WHERE origin != '';
+		CREATE TABLE tags (session TEXT NOT NULL REFERENCES sessions (id), tag TEXT NOT NULL, added_at TEXT NOT NULL, added_by TEXT NOT NULL,
+			PRIMARY KEY (session, tag)) STRICT, WITHOUT ROWID;
+		CREATE TABLE holds (id TEXT PRIMARY KEY, state TEXT NOT NULL, case_no TEXT NOT NULL, reason TEXT NOT NULL, asked_for TEXT NOT NULL,
+			added_at TEXT NOT NULL, added_by TEXT NOT NULL, release_asked_at TEXT NOT NULL, release_asked_by TEXT NOT NULL,
+			released_at TEXT NOT NULL, released_by TEXT NOT NULL, release_reason TEXT NOT NULL) STRICT;
+		CREATE TABLE held (hold TEXT NOT NULL REFERENCES holds (id), session TEXT NOT NULL REFERENCES sessions (id), path BLOB NOT NULL,
+			PRIMARY KEY (hold, session, path)) STRICT, WITHOUT ROWID;
+		CREATE INDEX held_by_session ON held (session);
+		CREATE TABLE plans (id TEXT PRIMARY KEY, state TEXT NOT NULL, made_at TEXT NOT NULL, made_by TEXT NOT NULL, body BLOB NOT NULL,
+			asked_at TEXT NOT NULL, asked_by TEXT NOT NULL, applied_at TEXT NOT NULL, applied_by TEXT NOT NULL) STRICT;`,
 }
 
 // migrate brings a database, new or of an earlier release, up to this version: in

@@ -75,9 +75,10 @@ type StoredObject struct {
 }
 
 // StoredObjects gives every object that a session of this journal has stored and
-// verified, once, in the order of keys. Manifests are not among them.
-func (j *Journal) StoredObjects(ctx context.Context) (_ []StoredObject, err error) {
-	rows, err := j.db.QueryContext(ctx, "SELECT key, version, session, sha256, size, retain_until FROM files WHERE state = ? AND kind = 'file' ORDER BY key, version", Verified)
+// verified in a bucket, by its id, once, in the order of keys. Manifests, and what was
+// disposed of, are not among them.
+func (j *Journal) StoredObjects(ctx context.Context, bucket string) (_ []StoredObject, err error) {
+	rows, err := j.db.QueryContext(ctx, "SELECT key, version, session, sha256, size, retain_until FROM files WHERE state = ? AND kind = 'file' AND session IN (SELECT id FROM sessions WHERE disposed_at = '' AND bucket IN ('', ?)) ORDER BY key, version", Verified, bucket)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
@@ -133,14 +134,14 @@ func (j *Journal) LastScrub(ctx context.Context, session string) (*Scrub, error)
 	return &s, nil
 }
 
-// LongestUnread gives the ended session that is still under lock and was not read
+// LongestUnread gives the ended session of a bucket that is still under lock and was not read
 // for the longest time, and when that was: at its last proof, or at its end. Nil:
 // there is none.
-func (j *Journal) LongestUnread(ctx context.Context) (_ *Session, since time.Time, err error) {
+func (j *Journal) LongestUnread(ctx context.Context, bucket string) (_ *Session, since time.Time, err error) {
 	var id, at string
 	err = j.db.QueryRowContext(ctx, `SELECT s.id, coalesce((SELECT max(scrubbed_at) FROM scrubs WHERE session = s.id), s.ended_at) AS last_read
-		FROM sessions s WHERE s.state IN (?, ?) AND s.retain_until > ? ORDER BY last_read, s.id LIMIT 1`,
-		StateSealed, StateFailed, formatTime(j.Now())).Scan(&id, &at)
+		FROM sessions s WHERE s.state IN (?, ?) AND s.retain_until > ? AND s.disposed_at = '' AND s.bucket IN ('', ?) ORDER BY last_read, s.id LIMIT 1`,
+		StateSealed, StateFailed, formatTime(j.Now()), bucket).Scan(&id, &at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, time.Time{}, nil
 	}

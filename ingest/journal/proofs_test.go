@@ -37,7 +37,7 @@ func TestTheSessionThatWasNotReadForLongest(t *testing.T) {
 	ctx := t.Context()
 	j := open(t, t.TempDir())
 	defer j.Close()
-	if s, _, err := j.LongestUnread(ctx); err != nil || s != nil {
+	if s, _, err := j.LongestUnread(ctx, ""); err != nil || s != nil {
 		t.Errorf("an empty journal has %+v, %v", s, err)
 	}
 	day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
@@ -56,7 +56,7 @@ func TestTheSessionThatWasNotReadForLongest(t *testing.T) {
 	}
 	next := func(id string, at time.Time) {
 		t.Helper()
-		if s, since, err := j.LongestUnread(ctx); err != nil || s == nil || s.ID != id || !since.Equal(at) {
+		if s, since, err := j.LongestUnread(ctx, ""); err != nil || s == nil || s.ID != id || !since.Equal(at) {
 			t.Errorf("%+v since %s, %v; want %s since %s", s, since, err, id, at)
 		}
 	}

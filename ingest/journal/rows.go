@@ -48,6 +48,12 @@ type Session struct {
 	RetainUntil  time.Time
 	Reason       string
 	Manifest     ManifestRef
+	Bucket       string // id of the bucket that it lies in; empty: unknown
+
+	// What SaveSession leaves as it is: see Lengthened and Disposed.
+
+	Permanent  bool      // kept permanently (永久保存)
+	DisposedAt time.Time // when its footage was given up for deletion; zero: it was not
 }
 
 // Condition is what was made of a recorder's clock and health: the judgement, and
@@ -141,7 +147,7 @@ type Recorder struct {
 }
 
 const sessionColumns = `id, state, recorder, officer, slot, identity, clock, health, condition, prefix, verification,
-	docked_at, ended_at, retain_until, reason, manifest_key, manifest_version, manifest_sha256`
+	docked_at, ended_at, retain_until, reason, manifest_key, manifest_version, manifest_sha256, bucket`
 
 // SaveSession writes a session, a new one or one that changed.
 func (j *Journal) SaveSession(ctx context.Context, s Session) error {
@@ -156,13 +162,14 @@ func saveSession(tx *sql.Tx, s Session) error {
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
-	_, err := tx.Exec(`INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+	_, err := tx.Exec(`INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET state=excluded.state, officer=excluded.officer, slot=excluded.slot, identity=excluded.identity,
 		clock=excluded.clock, health=excluded.health, condition=excluded.condition, ended_at=excluded.ended_at, retain_until=excluded.retain_until, reason=excluded.reason,
-		manifest_key=excluded.manifest_key, manifest_version=excluded.manifest_version, manifest_sha256=excluded.manifest_sha256`,
+		manifest_key=excluded.manifest_key, manifest_version=excluded.manifest_version, manifest_sha256=excluded.manifest_sha256,
+		bucket=excluded.bucket`,
 		s.ID, s.State, s.Recorder, s.Officer, s.Slot, string(identity), string(clock), string(health), string(condition), s.Prefix, s.Verification,
 		formatTime(s.DockedAt), formatTime(s.EndedAt), formatTime(s.RetainUntil), s.Reason,
-		s.Manifest.Key, s.Manifest.VersionID, s.Manifest.SHA256)
+		s.Manifest.Key, s.Manifest.VersionID, s.Manifest.SHA256, s.Bucket)
 	if err != nil {
 		return fmt.Errorf("session %s: %w", s.ID, err)
 	}
@@ -273,7 +280,7 @@ func (j *Journal) HalfSealed(ctx context.Context) ([]Session, error) {
 }
 
 func (j *Journal) sessions(ctx context.Context, where string, args ...any) (_ []Session, err error) {
-	rows, err := j.db.QueryContext(ctx, "SELECT "+sessionColumns+" FROM sessions "+where, args...)
+	rows, err := j.db.QueryContext(ctx, "SELECT "+sessionColumns+", permanent, disposed_at FROM sessions "+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
@@ -281,15 +288,17 @@ func (j *Journal) sessions(ctx context.Context, where string, args ...any) (_ []
 	var all []Session
 	for rows.Next() {
 		var s Session
-		var identity, clock, health, condition, docked, ended, until string
+		var identity, clock, health, condition, docked, ended, until, disposed string
 		if err := rows.Scan(&s.ID, &s.State, &s.Recorder, &s.Officer, &s.Slot, &identity, &clock, &health, &condition, &s.Prefix, &s.Verification,
-			&docked, &ended, &until, &s.Reason, &s.Manifest.Key, &s.Manifest.VersionID, &s.Manifest.SHA256); err != nil {
+			&docked, &ended, &until, &s.Reason, &s.Manifest.Key, &s.Manifest.VersionID, &s.Manifest.SHA256,
+			&s.Bucket, &s.Permanent, &disposed); err != nil {
 			return nil, fmt.Errorf("journal: %w", err)
 		}
 		if err := errors.Join(
 			json.Unmarshal([]byte(identity), &s.Identity), json.Unmarshal([]byte(clock), &s.Clock), json.Unmarshal([]byte(health), &s.Health),
 			json.Unmarshal([]byte(condition), &s.Condition),
 			setTime(&s.DockedAt, docked), setTime(&s.EndedAt, ended), setTime(&s.RetainUntil, until),
+			setTime(&s.DisposedAt, disposed),
 		); err != nil {
 			return nil, fmt.Errorf("journal: session %s: %w", s.ID, err)
 		}

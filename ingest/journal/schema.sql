@@ -28,7 +28,10 @@ CREATE TABLE sessions (
 	manifest         BLOB,          -- only while sealing
 	checksums        BLOB,          -- only while sealing
 	manifest_sig     BLOB,          -- only while sealing
-	checksums_sig    BLOB           -- only while sealing
+	checksums_sig    BLOB,          -- only while sealing
+	bucket           TEXT NOT NULL DEFAULT '',   -- id of the bucket that it lies in; empty: unknown
+	permanent        INTEGER NOT NULL DEFAULT 0, -- 1: kept permanently (永久保存)
+	disposed_at      TEXT NOT NULL DEFAULT ''    -- when its footage was given up for deletion (到期销毁)
 ) STRICT;
 CREATE INDEX sessions_by_recorder ON sessions (recorder, docked_at);
 
@@ -61,6 +64,7 @@ CREATE TABLE files (
 ) STRICT;
 CREATE INDEX files_by_session ON files (session, id);
 CREATE INDEX files_by_path ON files (path, size);
+CREATE INDEX files_by_origin ON files (origin) WHERE origin != '';
 
 -- Parts that the store has confirmed, with what is needed to go on after them.
 CREATE TABLE parts (
@@ -121,3 +125,51 @@ CREATE TABLE scrubs (
 	findings    INTEGER NOT NULL, -- 0: all is as it must be
 	PRIMARY KEY (session, scrubbed_at)
 ) STRICT, WITHOUT ROWID;
+
+-- What sessions are marked with; a rule of the retention file can ask for it.
+CREATE TABLE tags (
+	session  TEXT NOT NULL REFERENCES sessions (id),
+	tag      TEXT NOT NULL,
+	added_at TEXT NOT NULL,
+	added_by TEXT NOT NULL,
+	PRIMARY KEY (session, tag)
+) STRICT, WITHOUT ROWID;
+
+-- Holds (保全). state: setting, held, asked, releasing, released. All but the last
+-- keep footage.
+CREATE TABLE holds (
+	id             TEXT PRIMARY KEY,
+	state          TEXT NOT NULL,
+	case_no        TEXT NOT NULL,
+	reason         TEXT NOT NULL,
+	asked_for      TEXT NOT NULL, -- the query, in words; empty: sessions were named
+	added_at       TEXT NOT NULL,
+	added_by       TEXT NOT NULL,
+	release_asked_at TEXT NOT NULL, -- by the first of two persons
+	release_asked_by TEXT NOT NULL,
+	released_at    TEXT NOT NULL,
+	released_by    TEXT NOT NULL,
+	release_reason TEXT NOT NULL
+) STRICT;
+
+-- What a hold keeps.
+CREATE TABLE held (
+	hold    TEXT NOT NULL REFERENCES holds (id),
+	session TEXT NOT NULL REFERENCES sessions (id),
+	path    BLOB NOT NULL, -- of one recording; empty: all of the session
+	PRIMARY KEY (hold, session, path)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX held_by_session ON held (session);
+
+-- Plans of disposal (到期销毁). state: open, applying, applied, void.
+CREATE TABLE plans (
+	id         TEXT PRIMARY KEY,
+	state      TEXT NOT NULL,
+	made_at    TEXT NOT NULL,
+	made_by    TEXT NOT NULL,
+	body       BLOB NOT NULL, -- JSON, to the byte that was shown
+	asked_at   TEXT NOT NULL, -- by the first of two persons
+	asked_by   TEXT NOT NULL,
+	applied_at TEXT NOT NULL,
+	applied_by TEXT NOT NULL
+) STRICT;
