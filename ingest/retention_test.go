@@ -344,3 +344,65 @@ func TestNewRulesAreForSessionsThatBegin(t *testing.T) {
 	}
 	w.checkLocks(again, 36, archived)
 }
+
+// What a session finds identical is kept as long as the session that lists it, and the
+// ledger in the bucket as long as the longest-kept footage that it tells of.
+func TestIdenticalFilesAreKeptAsLongAsTheSessionThatListsThem(t *testing.T) {
+	t.Parallel()
+	w := under(t, 6, rules(t, unitFor36))
+	card := t.TempDir()
+	write(t, card, map[string]int{"a.mp4": 1000, "b.mp4": partSize + 1, "empty": 0})
+	w.mustDock(card, ingest.Options{Recorder: "R2"}) // of no unit
+	if err := w.journal.AddRecorder(t.Context(), journal.Recorder{Serial: "R2", Unit: "法制大队"}); err != nil {
+		t.Fatal(err)
+	}
+	r := w.mustDock(card, ingest.Options{Recorder: "R2"})
+	if r.Totals.Identical != 3 {
+		t.Fatalf("%d of 3 files are identical", r.Totals.Identical)
+	}
+	for key, until := range w.footageLocks() {
+		if until.Before(r.Session.RetainUntil) {
+			t.Errorf("%s is locked until %s, the session that lists it says %s", key, until, r.Session.RetainUntil)
+		}
+	}
+	for _, f := range w.manifestOf(r).Files {
+		if f.Object != nil && !f.Object.RetainUntil.Equal(r.Session.RetainUntil) {
+			t.Errorf("the manifest says of %s that it is locked until %s", f.Path, f.Object.RetainUntil)
+		}
+	}
+	last := ""
+	for o := range w.server.Client().ListObjectsIter(t.Context(), w.store.Bucket, minio.ListObjectsOptions{Prefix: ingest.LedgerPrefix(w.cfg.ID) + "/checkpoint/", Recursive: true}) {
+		last = o.Key
+	}
+	if until := w.lockOf(last, ""); until.Before(r.Session.RetainUntil) {
+		t.Errorf("the ledger is locked until %s, footage until %s", until, r.Session.RetainUntil)
+	}
+}
+
+// A session that lies in the bucket that a station had before is counted, not missed.
+func TestSessionsInAnotherBucketAreNotMissed(t *testing.T) {
+	t.Parallel()
+	w := trusting(t)
+	if err := w.station.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	card := t.TempDir()
+	write(t, card, map[string]int{"a.mp4": 1000})
+	here := w.mustDock(card, ingest.Options{Recorder: "R1"}).Session
+	if here.Bucket == "" {
+		t.Error("the session does not know its bucket")
+	}
+	moved := here
+	moved.ID, moved.Bucket, moved.Prefix, moved.Manifest.Key = "moved", "another", "TEST-01/2026-01-01/moved/", "TEST-01/2026-01-01/moved/manifest.json"
+	if err := w.journal.SaveSession(t.Context(), moved); err != nil {
+		t.Fatal(err)
+	}
+	v := ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.ID, Ring: w.evidence.Ring}
+	result, err := v.All(t.Context())
+	if err != nil || len(result.Findings) != 0 || result.Sessions != 1 || result.Elsewhere != 1 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if next, _, err := w.journal.LongestUnread(t.Context(), here.Bucket); err != nil || next == nil || next.ID != here.ID {
+		t.Errorf("to be read again: %+v, %v", next, err)
+	}
+}

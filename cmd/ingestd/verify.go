@@ -130,5 +130,11 @@ func (a *app) printVerification(r ingest.Verification) {
 	if r.Open > 0 {
 		fmt.Fprintf(a.out, "; %d sessions have not ended", r.Open)
 	}
+	if r.Disposed > 0 {
+		fmt.Fprintf(a.out, "; of %d sessions the footage was disposed of 到期销毁", r.Disposed)
+	}
+	if r.Elsewhere > 0 {
+		fmt.Fprintf(a.out, "; %d sessions lie in another bucket and were not looked at", r.Elsewhere)
+	}
 	fmt.Fprintln(a.out)
 }
