@@ -165,9 +165,30 @@ func stationPolicy(t *testing.T, server *storetest.Server) {
 func mustBeDenied(t *testing.T, c *minio.Client, bucket string, o storage.Object) {
 	t.Helper()
 	ctx := t.Context()
+	for what, err := range weakening(t, c, bucket, o) {
+		if status := minio.ToErrorResponse(err).StatusCode; status != http.StatusForbidden {
+			t.Errorf("%s: status %d, %v", what, status, err)
+		}
+	}
 	governance, soon := minio.Governance, time.Now().Add(time.Hour)
+	_, err := c.PutObject(ctx, bucket, "station-1/governance", strings.NewReader("x"), 1,
+		minio.PutObjectOptions{Mode: minio.Governance, RetainUntilDate: soon})
+	if status := minio.ToErrorResponse(err).StatusCode; status != http.StatusForbidden {
+		t.Errorf("a GOVERNANCE lock: status %d, %v", status, err)
+	}
+	// Here MinIO asks the lock before the policy and answers 400.
+	err = c.PutObjectRetention(ctx, bucket, o.Key, minio.PutObjectRetentionOptions{Mode: &governance, RetainUntilDate: &soon, VersionID: o.VersionID, GovernanceBypass: true})
+	if err == nil {
+		t.Error("a lock was made GOVERNANCE")
+	}
+}
+
+// weakening tries to delete and to weaken, and tells what came of it.
+func weakening(t *testing.T, c *minio.Client, bucket string, o storage.Object) map[string]error {
+	t.Helper()
+	ctx, governance := t.Context(), minio.Governance
 	days, unit := uint(1), minio.Days
-	for what, err := range map[string]error{
+	return map[string]error{
 		"delete":          c.RemoveObject(ctx, bucket, o.Key, minio.RemoveObjectOptions{}),
 		"delete version":  c.RemoveObject(ctx, bucket, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID}),
 		"bypass":          c.RemoveObject(ctx, bucket, o.Key, minio.RemoveObjectOptions{VersionID: o.VersionID, GovernanceBypass: true}),
@@ -181,57 +202,6 @@ func mustBeDenied(t *testing.T, c *minio.Client, bucket string, o storage.Object
 		"no bucket":       c.RemoveBucket(ctx, bucket),
 		"bucket by force": c.RemoveBucketWithOptions(ctx, bucket, minio.RemoveBucketOptions{ForceDelete: true}),
 		"another bucket":  c.MakeBucket(ctx, bucket+"-2", minio.MakeBucketOptions{}),
-	} {
-		if status := minio.ToErrorResponse(err).StatusCode; status != http.StatusForbidden {
-			t.Errorf("%s: status %d, %v", what, status, err)
-		}
-	}
-	_, err := c.PutObject(ctx, bucket, "station-1/governance", strings.NewReader("x"), 1,
-		minio.PutObjectOptions{Mode: minio.Governance, RetainUntilDate: soon})
-	if status := minio.ToErrorResponse(err).StatusCode; status != http.StatusForbidden {
-		t.Errorf("a GOVERNANCE lock: status %d, %v", status, err)
-	}
-	// Here MinIO asks the lock before the policy and answers 400.
-	err = c.PutObjectRetention(ctx, bucket, o.Key, minio.PutObjectRetentionOptions{Mode: &governance, RetainUntilDate: &soon, VersionID: o.VersionID, GovernanceBypass: true})
-	if err == nil {
-		t.Error("a lock was made GOVERNANCE")
-	}
-}
-
-// disposalPolicy: the administrator's key deletes what has expired, by
-// version, and nothing else.
-func disposalPolicy(t *testing.T, server *storetest.Server) {
-	station, cfg := server.Vault(t)
-	m, err := station.MakeMarker(t.Context(), "station-1", sign)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := &vault{T: t, Vault: station, cfg: cfg, server: server, raw: server.Client()}
-	locked := v.create("station-1/locked", []byte("locked"))
-	// As if its lock had ended.
-	expired, err := server.Client().PutObject(t.Context(), cfg.Bucket, "station-1/expired", strings.NewReader("old"), 3, minio.PutObjectOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := client(t, lesser(t, server, cfg.Bucket, "admin-disposal-minio.json"))
-	if _, err := c.StatObject(t.Context(), cfg.Bucket, expired.Key, minio.StatObjectOptions{VersionID: expired.VersionID}); err != nil {
-		t.Errorf("the lock of what expired can't be looked at: %v", err)
-	}
-	mustBeDenied(t, c, cfg.Bucket, storage.Object{Key: expired.Key}) // a plain delete would make a marker
-	for _, bypass := range []bool{false, true} {
-		if err := c.RemoveObject(t.Context(), cfg.Bucket, locked.Key, minio.RemoveObjectOptions{VersionID: locked.VersionID, GovernanceBypass: bypass}); err == nil {
-			t.Error("locked footage was deleted")
-		}
-	}
-	v.holds(locked, []byte("locked"))
-	if err := c.RemoveObject(t.Context(), cfg.Bucket, expired.Key, minio.RemoveObjectOptions{VersionID: expired.VersionID}); err != nil {
-		t.Errorf("what expired can't be deleted: %v", err)
-	}
-	if n := len(v.versions(expired.Key)); n != 0 {
-		t.Errorf("%d versions of it are left", n)
-	}
-	if got, err := station.CheckMarker(t.Context(), m.BucketID, verify); err != nil || got.BucketID != m.BucketID {
-		t.Errorf("the marker is %+v, %v", got, err)
 	}
 }
 
@@ -239,7 +209,7 @@ func disposalPolicy(t *testing.T, server *storetest.Server) {
 // JSON of the grammar, and deny what the loaded ones deny.
 func TestPoliciesArePolicies(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"station", "admin-disposal"} {
+	for _, kind := range []string{"station", "admin-disposal", "admin-hold"} {
 		ours, aws := denied(t, kind+"-minio.json"), denied(t, kind+"-aws.json")
 		for action := range ours {
 			if action != "s3:ForceDeleteBucket" && !aws[action] { // MinIO's own

@@ -111,6 +111,7 @@ func TestAuditOnMinIO(t *testing.T) {
 		"LookAlikes":      lookAlikes,
 		"StationPolicy":   stationPolicy,
 		"DisposalPolicy":  disposalPolicy,
+		"HoldPolicy":      holdPolicy,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
