@@ -15,7 +15,8 @@ import (
 // Later reaches the store of cfg by a front on loopback whose answers tell a time that
 // lies ahead of the store's own. All else passes as it is: the store itself knows
 // nothing of it and keeps its locks. Open refuses a store whose clock is off, so such a
-// vault comes from storage.Look. See is called with each request; nil: nobody looks.
+// vault comes from storage.Look. See is called with each request, with several at once;
+// nil: nobody looks.
 func Later(t testing.TB, cfg storage.Config, ahead time.Duration, see func(*http.Request)) storage.Config {
 	t.Helper()
 	if cfg.TLS {
