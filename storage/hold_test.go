@@ -141,6 +141,7 @@ func aHoldOnNothingIsRefused(v *vault) {
 		if err := v.SetHold(v.Context(), o.Key, "", on); err == nil {
 			v.Error("no version was named")
 		}
+		v.isHeld(o, false) // the current one, which was not meant
 		if err := v.SetHold(v.Context(), o.Key+"-none", o.VersionID, on); !errors.Is(err, storage.ErrNotFound) {
 			v.Errorf("a key that is not there gives %v", err)
 		}
