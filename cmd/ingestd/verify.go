@@ -87,7 +87,7 @@ checked · 5 no such session or folder.`,
 	cmd.Flags().BoolVar(&all, "all", false, "all sessions, and the station's whole part of the bucket")
 	cmd.Flags().StringVar(&sample, "sample", "", "a random `PART` of all stored objects, such as 5%")
 	cmd.Flags().Uint64Var(&seed, "seed", 0, "`NUMBER` of an earlier sample, to draw it again")
-	f.add(cmd.Flags())
+	f.add(cmd)
 	return cmd
 }
 

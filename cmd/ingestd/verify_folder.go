@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
@@ -22,7 +22,8 @@ type folderFlags struct {
 	checkpoints                    []string
 }
 
-func (f *folderFlags) add(to *pflag.FlagSet) {
+func (f *folderFlags) add(cmd *cobra.Command) {
+	to := cmd.Flags()
 	to.StringVar(&f.dir, "folder", "", "a fetched session, or several, in `DIR`")
 	to.StringVar(&f.signers, "signers", "", "`FILE` with the keys that are trusted (allowed_signers), for --folder")
 	to.StringVar(&f.signedAt, "signed-at", "", "`TIME` of the signatures, RFC 3339, as the store has it, where a key has ended since; for --folder")

@@ -49,6 +49,11 @@ func TestWhatWasFetchedWholeIsWhole(t *testing.T) {
 	if r.Ledger == nil || r.Ledger.Size != 2 || r.Ledger.Held != 4 || r.Ledger.Station != station || len(r.Ledger.Told) != 0 {
 		t.Errorf("ledger %+v", r.Ledger)
 	}
+	// A station may have any name; its sessions are not overlooked.
+	w.must(os.CopyFS(w.path("keys/2026-11-23/20261123-175500-x8m2p4qa"), os.DirFS(w.path(first))))
+	if r := w.check(w.dir, o); len(r.Sessions) != 3 || !slices.Equal(told(r.Findings), []string{"foreign keys/2026-11-23/20261123-175500-x8m2p4qa/manifest.json"}) {
+		t.Errorf("a station that is called keys: %v", r.Findings)
+	}
 	// One session alone, with its own name and with any other.
 	if r := w.check(w.path(first), fetched.Options{Ring: w.ring}); !r.Whole() || !r.Sessions[0].NamedByFolder || r.Sessions[0].LedgerLine != nil || r.Ledger != nil {
 		t.Errorf("alone: %+v %+v", r, r.Sessions[0])
@@ -185,7 +190,8 @@ func TestEveryTamperingIsFound(t *testing.T) {
 		"under another date": {func(w *world) {
 			w.must(os.Rename(w.path(station+"/2026-11-23"), w.path(station+"/2026-10-23")))
 		}, nil},
-		"under another station": {func(w *world) { w.must(os.Rename(w.path(station), w.path("NMQ-02"))) }, nil},
+		"under no session's name": {func(w *world) { w.must(os.Rename(w.path(first), w.path(filepath.Dir(first)+"/session"))) }, nil},
+		"under another station":   {func(w *world) { w.must(os.Rename(w.path(station), w.path("NMQ-02"))) }, nil},
 		"totals that do not fit": {func(w *world) {
 			m := manifestOf(w, first)
 			m.Totals.Stored++

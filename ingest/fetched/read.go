@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/manifest"
@@ -67,9 +68,6 @@ func (c *checker) find(dir string, s *session) error {
 		at := path.Join(dir, e.Name())
 		switch {
 		case e.IsDir():
-			if s == nil && (e.Name() == "ledger" || e.Name() == "keys") {
-				continue
-			}
 			if err := c.find(at, s); err != nil {
 				return err
 			}
@@ -82,7 +80,7 @@ func (c *checker) find(dir string, s *session) error {
 			}
 			s.files[s.name(at)] = &file{size: info.Size()}
 			c.total += info.Size()
-		case dir != ".":
+		case dir != "." && !isBeside(dir):
 			c.finding(nil, ingest.Extra, at, "it lies in no session")
 		}
 	}
@@ -94,6 +92,12 @@ func isOfSession(e fs.DirEntry) bool {
 		return e.Name()+"/" == manifest.FootageDir
 	}
 	return slices.Contains(documents, e.Name())
+}
+
+// isBeside says that a station's ledger or keys lie here. A station may have such a name,
+// too, so sessions are looked for there as anywhere.
+func isBeside(dir string) bool {
+	return slices.ContainsFunc(strings.Split(dir, "/"), func(name string) bool { return name == "ledger" || name == "keys" })
 }
 
 func kindOf(mode fs.FileMode) string {

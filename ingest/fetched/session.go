@@ -105,7 +105,7 @@ func (c *checker) named(s *session) {
 	switch {
 	case s.NamedByFolder && id != want[2]:
 	case s.NamedByFolder && dateName.MatchString(date) && (date != want[1] || inside >= 2 && station != want[0]):
-	case !s.NamedByFolder && inside >= 2: // where a bucket has sessions, and no such name
+	case !s.NamedByFolder && dateName.MatchString(date): // where a bucket has sessions, and no such name
 	default:
 		return
 	}
