@@ -18,8 +18,9 @@ func (a *app) verifyCmd() *cobra.Command {
 	var all bool
 	var sample string
 	var seed uint64
+	var f folderFlags
 	cmd := &cobra.Command{
-		Use:   "verify ID… | --all | --sample 5%",
+		Use:   "verify ID… | --all | --sample 5% | --folder DIR",
 		Short: "Read stored footage again and compare it with the manifests",
 		Long: `verify reads every byte of the named sessions, or of all of them, from the
 store, compares it with the manifests, looks at the locks, and lists what is
@@ -30,17 +31,35 @@ With --sample it reads that part of all stored objects, drawn at random, and pri
 the seed: with --seed the same ones are drawn again, as long as nothing was stored
 in between. It does not look for what lies beside.
 
-Exit codes: 0 all is as it must be · 3 there are findings · 5 no such session.`,
+With --folder it checks one session, or folders STATION/DATE/SESSION, that any S3 client
+has fetched; it needs no settings, store, journal or network, and trusts the keys in
+--signers alone: what its owner got from elsewhere than the bucket, for example the
+station's allowed_signers with the fingerprint compared on paper. What can't be checked,
+as without --signers, is said so and is no success. With --ledger it looks for the line
+of each session in what the bucket has below STATION/ledger, and with --checkpoint
+whether that ledger still has what was signed then.
+
+Exit codes: 0 all is as it must be · 3 there are findings, or something could not be
+checked · 5 no such session or folder.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ways := 0
-			for _, way := range []bool{all, len(args) > 0, sample != ""} {
+			for _, way := range []bool{all, len(args) > 0, sample != "", f.dir != ""} {
 				if way {
 					ways++
 				}
 			}
 			if ways != 1 {
-				return usage(errors.New("verify needs session IDs, --all or --sample, and not both; see ingestd sessions list"))
+				return usage(errors.New("verify needs session IDs, --all, --sample or --folder, and not both; see ingestd sessions list"))
+			}
+			if f.dir == "" && f.given() {
+				return usage(errors.New("--signers, --signed-at, --ledger and --checkpoint are for --folder"))
+			}
+			if f.dir != "" {
+				if cmd.Flags().Changed("seed") {
+					return usage(errors.New("--seed is for --sample"))
+				}
+				return a.verifyFolder(cmd.Context(), f)
 			}
 			if sample == "" {
 				if cmd.Flags().Changed("seed") {
@@ -68,6 +87,7 @@ Exit codes: 0 all is as it must be · 3 there are findings · 5 no such session.
 	cmd.Flags().BoolVar(&all, "all", false, "all sessions, and the station's whole part of the bucket")
 	cmd.Flags().StringVar(&sample, "sample", "", "a random `PART` of all stored objects, such as 5%")
 	cmd.Flags().Uint64Var(&seed, "seed", 0, "`NUMBER` of an earlier sample, to draw it again")
+	f.add(cmd)
 	return cmd
 }
 

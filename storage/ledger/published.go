@@ -14,21 +14,25 @@ import (
 // VerifyPublished reads the bucket's copy anew, compares it with the checkpoints
 // there, and then the folder with all of these, as Verify does. An empty dir
 // leaves the folder out: whoever has only the bucket and the public key can check
-// it. The report is of the bucket; what is wrong with the folder is said with the
-// words "in the folder" before it.
-func VerifyPublished(ctx context.Context, store Store, prefix, dir string, pub ed25519.PublicKey, origin string) (*Report, error) {
-	report, err := verifyPublished(ctx, store, prefix, dir, pub, origin)
+// it. Older checkpoints that were kept elsewhere are compared with the bucket's lines;
+// only they show that an older state of all of it was put back. The report is of the
+// bucket; what is wrong with the folder is said with the words "in the folder" before it.
+func VerifyPublished(ctx context.Context, store Store, prefix, dir string, pub ed25519.PublicKey, origin string, checkpoints ...[]byte) (*Report, error) {
+	report, err := verifyPublished(ctx, store, prefix, dir, pub, origin, checkpoints...)
 	if err != nil {
 		return nil, fmt.Errorf("verify published ledger %s: %w", prefix, err)
 	}
 	return report, nil
 }
 
-func verifyPublished(ctx context.Context, store Store, prefix, dir string, pub ed25519.PublicKey, origin string) (*Report, error) {
+func verifyPublished(ctx context.Context, store Store, prefix, dir string, pub ed25519.PublicKey, origin string, checkpoints ...[]byte) (*Report, error) {
 	if _, err := VerifierKey(origin, pub); err != nil {
 		return nil, err
 	}
 	a := newAudit(pub, origin)
+	for i, signed := range checkpoints {
+		a.want(signed, fmt.Sprintf("the given checkpoint number %d", i+1))
+	}
 	there, err := a.listed(ctx, store, prefix)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/bodyworn/ingestd/storage/ledger"
 )
@@ -61,6 +64,7 @@ func TestReadmeIsTrue(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	checkInclusion(t, l, run, dir)
 	writeFile(t, media, dir, "a.mp4")
 	out, err := run(dir, examples)
 	if err != nil || !strings.Contains(out, "Signature Verified Successfully") || !strings.Contains(out, "the lines are whole") || strings.Count(out, "session.sealed") != 7 {
@@ -85,5 +89,41 @@ func TestReadmeIsTrue(t *testing.T) {
 	other := forged(t, keyOf("other"), entry(0))
 	if out, err := run(other, "ledger_signature "+filepath.Join(other, "checkpoint")+` "$KEY"`); err == nil {
 		t.Errorf("signed by another key: %s", out)
+	}
+}
+
+// checkInclusion has every line of logs of some sizes proven by the README's function.
+func checkInclusion(t *testing.T, l *ledger.Ledger, run func(dir, script string) (string, error), dir string) {
+	t.Helper()
+	lines := readAll(t, l, 0)
+	for _, size := range []int64{1, 2, 5, 7} {
+		root, err := run(dir, "ledger_root entries.jsonl "+strconv.FormatInt(size, 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for index := range size {
+			proof, err := l.Prove(t.Context(), index, size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			document := func(line []byte, index int64) string {
+				body, err := json.Marshal(map[string]any{"index": index, "size": size, "line": string(line), "proof": append(tlog.RecordProof{}, proof...)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				name := filepath.Join(t.TempDir(), "proof.json")
+				writeFile(t, body, name)
+				return "ledger_inclusion " + name
+			}
+			if out, err := run(dir, document(lines[index].Line, index)); err != nil || out != root {
+				t.Errorf("line %d of %d: %v: %s, want %s", index, size, err, out, root)
+			}
+			// Another line and another place lead elsewhere, or nowhere.
+			for _, wrong := range []string{document(lines[(index+1)%int64(len(lines))].Line, index), document(lines[index].Line, index+1)} {
+				if out, err := run(dir, wrong); err == nil && out == root {
+					t.Errorf("line %d of %d: what is not proven is taken", index, size)
+				}
+			}
+		}
 	}
 }
