@@ -44,6 +44,8 @@ type Config struct {
 	// IdenticalFull hashes a file that looks like a stored one from end to end,
 	// instead of its first and last MiB.
 	IdenticalFull bool
+	// SM3 has the SM3 of each file computed beside its SHA-256 (国密, GB/T 32905).
+	SM3 bool
 	// RefuseUnregistered turns recorders away that are not in the register.
 	RefuseUnregistered bool
 	// Patience is how long a session waits for a store that does not answer,

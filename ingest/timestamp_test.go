@@ -82,7 +82,9 @@ func TestAStampThatFailsIsToldAndComesWithTheNextCheckpoint(t *testing.T) {
 	w := newWorld(t)
 	a := storetest.NewStampAuthority(t, storetest.StampOptions{})
 	w.stampedBy(a)
-	a.Answer(func(rw http.ResponseWriter, _ []byte, _ func([]byte) []byte) { http.Error(rw, "busy", http.StatusServiceUnavailable) })
+	a.Answer(func(rw http.ResponseWriter, _ []byte, _ func([]byte) []byte) {
+		http.Error(rw, "busy", http.StatusServiceUnavailable)
+	})
 	for i := range 2 {
 		card := t.TempDir()
 		write(t, card, map[string]int{fmt.Sprintf("%d.mp4", i): 1000})

@@ -159,6 +159,7 @@ func stationConfig(c *configs.Config, events func(ingest.Event)) ingest.Config {
 		Parallel: c.Ingest.Parallel, PartSize: int64(c.Storage.PartSize), BufferMemory: int64(c.Storage.BufferMemory),
 		Verification:       string(c.Ingest.Verify),
 		IdenticalFull:      c.Ingest.Identical == configs.IdenticalFull,
+		SM3:                c.Digest.SM3,
 		RefuseUnregistered: c.Recorders.Unregistered == configs.UnregisteredRefuse,
 		Patience:           patience,
 		StallAfter:         c.Ingest.StallAfter,
