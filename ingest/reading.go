@@ -58,18 +58,16 @@ func startReading(ctx context.Context, r device.Recorder, e device.Entry, withSM
 }
 
 // resumeReading goes on behind a durable part, after comparing the bytes at the
-// seam with those that were sent. Its SM3 stays unknown where the parts before were
-// sent without.
+// seam with those that were sent. Its SM3 stays unknown where the parts before have
+// none.
 func resumeReading(ctx context.Context, r device.Recorder, e device.Entry, offset int64, last journal.Part, withSM3 bool, read *counter) (*reading, error) {
 	rd := &reading{entry: e, sum: sha256.New(), edges: sha256.New(), crc: last.FileCRC64, read: read}
 	if err := errors.Join(restore(rd.sum, last.SHA256State), restore(rd.edges, last.FingerprintState)); err != nil {
 		return nil, fmt.Errorf("resume %q: %w", e.Path, err)
 	}
-	if withSM3 && last.SM3State != nil {
-		rd.sm3 = sm3.New()
-		if err := restore(rd.sm3, last.SM3State); err != nil {
-			return nil, fmt.Errorf("resume %q: %w", e.Path, err)
-		}
+	// A state that another version wrote leaves SM3 unknown: no footage is given up for it.
+	if sum := sm3.New(); withSM3 && last.SM3State != nil && restore(sum, last.SM3State) == nil {
+		rd.sm3 = sum
 	}
 	seam := min(seamBytes, last.Size)
 	var err error

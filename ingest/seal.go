@@ -27,7 +27,8 @@ import (
 //  2. The documents and the result are in the journal, to the byte. Crash:
 //     Prepare goes on with step 3; no recorder is needed any more.
 //  3. SHA256SUMS, SM3SUMS if asked for, all signatures and then manifest.json are in
-//     the store, locked and read back. Crash: as after 2; the second try meets its own objects.
+//     the store, locked and read back. Crash: as after 2; the second try meets its own
+//     objects.
 //  4. The ledger has it. Crash: the second try writes it once more.
 //  5. The session is ended in the journal. Crash: it is done.
 //  6. The ledger is in the bucket. Crash: the next session brings it there.
@@ -90,8 +91,8 @@ func (w *session) lockUntil(ctx context.Context, until time.Time) error {
 	return all.Wait()
 }
 
-// documents writes the manifest, SHA256SUMS and, if asked for, SM3SUMS of the session. The rule is the one
-// that its lock is by; nil without a policy.
+// documents writes the manifest, SHA256SUMS and, if asked for, SM3SUMS of the session.
+// The rule is the one that its lock is by; nil without a policy.
 func (w *session) documents(ctx context.Context, result journal.SessionState, rule *manifest.Retention) (journal.Documents, error) {
 	r := w.record
 	notes, err := w.quarantineNotes(ctx)

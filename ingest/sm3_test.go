@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 )
 
@@ -195,6 +197,44 @@ func TestSM3IsNotGuessed(t *testing.T) {
 		}
 	}
 	w.restart()
+}
+
+// The state of another version of the library is no reason to leave footage behind.
+func TestAStateOfSM3ThatCannotBeReadLeavesItUnknown(t *testing.T) {
+	t.Parallel()
+	w := withSM3(t)
+	card := t.TempDir()
+	write(t, card, map[string]int{"b.mp4": 4*partSize + 1, "c.mp4": 1000})
+	pulled := &faults{atByte: func(e device.Entry, at int64) error {
+		if at > 3*partSize {
+			return device.ErrRemoved
+		}
+		return nil
+	}}
+	if _, err := w.dock(card, ingest.Options{Recorder: "R1"}, pulled); !errors.Is(err, device.ErrRemoved) {
+		t.Fatal(err)
+	}
+	if err := w.journal.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(w.dir, journal.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Behind "sm3" is the version: 3.
+	done, err := db.ExecContext(t.Context(), "UPDATE parts SET sha256_state = unhex(replace(hex(sha256_state), '736D3303', '736D3302')) WHERE instr(hex(sha256_state), '736D3303')")
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 0 {
+		t.Fatalf("%d states were changed, %v", n, err)
+	}
+	w.start()
+	r := w.mustDock(card, ingest.Options{Recorder: "R1"})
+	if !r.Resumed || r.BytesRead > 3*partSize {
+		t.Errorf("resumed %v, %d bytes were read again", r.Resumed, r.BytesRead)
+	}
+	w.checkSM3(r, "b.mp4")
 }
 
 func TestWithoutSM3ThereIsNoneOfIt(t *testing.T) {

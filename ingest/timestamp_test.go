@@ -136,6 +136,17 @@ func TestFootageDoesNotWaitForAStamp(t *testing.T) {
 	if len(w.stamps()) != 0 || w.saw("timestamp.stored") != 0 {
 		t.Error("there is a stamp that nobody gave")
 	}
+	// Had the session waited, it would have been for this event.
+	w.mu.Lock()
+	for _, e := range w.events {
+		if e.Name == "timestamp.failed" {
+			t.Error("the stamp was given up before the first recorder was safe")
+		}
+		if e.Name == "ingest.finished" {
+			break
+		}
+	}
+	w.mu.Unlock()
 	close(answer)
 	size, err := w.evidence.Ledger.Size()
 	if err != nil {

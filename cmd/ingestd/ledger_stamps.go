@@ -50,6 +50,7 @@ func (w *workplace) verifyStamps(ctx context.Context, v *ledgerVerification) err
 	for _, f := range seen.Findings {
 		v.find(f.Kind, f.Words)
 	}
+	v.Omitted += seen.Omitted
 	if seen.Held == 0 && len(seen.Findings) == 0 && c.URL == "" {
 		return nil
 	}
