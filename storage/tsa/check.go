@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"sync"
 	"time"
 
 	"github.com/digitorus/pkcs7"
@@ -32,6 +33,10 @@ type Stamp struct {
 	nonce *big.Int
 }
 
+// parsing is held while the parser of signatures is at work: it counts in a variable of
+// its package.
+var parsing sync.Mutex
+
 var (
 	oidTSTInfo       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 4}  // RFC 3161, 2.4.2
 	oidSigningCert   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 12} // RFC 2634, 5.4
@@ -47,6 +52,8 @@ func Check(answer, data []byte, roots *x509.CertPool) (Stamp, error) {
 	if err := isDER(cryptobyte.String(answer), maxDepth); err != nil {
 		return Stamp{}, fmt.Errorf("it is no stamp: %w", err)
 	}
+	parsing.Lock()
+	defer parsing.Unlock()
 	ts, err := rfc3161.ParseResponse(answer)
 	if err != nil {
 		return Stamp{}, fmt.Errorf("it is no stamp: %w", err)
