@@ -6,7 +6,10 @@ require (
 	filippo.io/age v1.3.2
 	github.com/Eyevinn/mp4ff v0.52.0
 	github.com/aws/aws-sdk-go-v2/service/s3 v1.109.1
+	github.com/digitorus/pkcs7 v0.0.0-20230713084857-e76b763bdc49
+	github.com/digitorus/timestamp v0.0.0-20250524132541-c45532741eea
 	github.com/dustin/go-humanize v1.1.0
+	github.com/emmansun/gmsm v0.40.1
 	github.com/fsnotify/fsnotify v1.10.1
 	github.com/gofiber/fiber/v3 v3.5.0
 	github.com/google/gousb v1.1.3

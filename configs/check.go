@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -46,6 +47,7 @@ func check(c *Config, earlier []Problem) []Problem {
 	k.station()
 	k.storage()
 	k.s3()
+	k.timestamp()
 	k.retention()
 	k.ingest()
 	k.scrub()
@@ -216,6 +218,25 @@ func splitEndpoint(endpoint string) (host, text string) {
 		return "", want + ", not " + quoted(endpoint)
 	}
 	return host, ""
+}
+
+func (k *checker) timestamp() {
+	t := k.cfg.Timestamp
+	if t.URL == "" {
+		return
+	}
+	u, err := url.Parse(t.URL)
+	switch {
+	case err == nil && u.User != nil: // not repeated: it may hold a password
+		k.fail("timestamp.url", "must not have a user before @")
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.Fragment != "":
+		k.fail("timestamp.url", "must be an address such as https://tsa.example.org/stamp")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		k.fail("timestamp.url", "must be https (第十二条); only an authority on this machine may do without")
+	}
+	if t.CAFile == "" {
+		k.fail("timestamp.ca_file", "is required while timestamp.url is set: a stamp that can't be checked proves nothing")
+	}
 }
 
 func isLoopback(host string) bool {

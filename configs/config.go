@@ -24,6 +24,8 @@ type Config struct {
 	Station   Station   `key:"station"`
 	StateDir  string    `key:"state_dir" path:"yes"` // journal and locks
 	Storage   Storage   `key:"storage"`
+	Timestamp Timestamp `key:"timestamp"`
+	Digest    Digest    `key:"digest"`
 	Retention Retention `key:"retention"`
 	Ingest    Ingest    `key:"ingest"`
 	Scrub     Scrub     `key:"scrub"`
@@ -68,6 +70,17 @@ type S3 struct {
 	TLS             bool   `key:"tls"`                         // false only for a loopback endpoint (第十二条)
 	CAFile          string `key:"ca_file" path:"yes"`          // PEM; empty: the system's authorities
 	CredentialsFile string `key:"credentials_file" path:"yes"` // empty: the systemd credential s3
+}
+
+// Timestamp says who stamps the ledger's checkpoints with the time (RFC 3161).
+type Timestamp struct {
+	URL    string `key:"url"`                // https, http only on this machine; empty: nobody
+	CAFile string `key:"ca_file" path:"yes"` // PEM; required with URL
+}
+
+// Digest says what is computed of each file beside SHA-256.
+type Digest struct {
+	SM3 bool `key:"sm3"` // GB/T 32905
 }
 
 // Retention says how long footage is locked.

@@ -191,7 +191,7 @@ func (c *copier) readSmall(f *journal.File) (err error) {
 			c.giveBack(buf)
 		}
 	}()
-	r, err := startReading(c.ctx, c.recorder, f.Entry, &c.session.read)
+	r, err := startReading(c.ctx, c.recorder, f.Entry, c.cfg.SM3, &c.session.read)
 	if err != nil {
 		return asReadError(err)
 	}
@@ -204,7 +204,7 @@ func (c *copier) readSmall(f *journal.File) (err error) {
 	}
 	c.options.Progress.Read.Add(int64(n))
 	c.hear(f, buf[:n])
-	f.SHA256, f.Fingerprint, f.CRC64 = hexSum(r.sum), hexSum(r.fingerprint()), r.crc
+	f.SHA256, f.SM3, f.Fingerprint, f.CRC64 = hexSum(r.sum), r.sm3Sum(), hexSum(r.fingerprint()), r.crc
 	sum := [sha256.Size]byte(r.sum.Sum(nil))
 	c.ends.Go(func() error {
 		defer c.giveBack(buf)

@@ -92,14 +92,27 @@ func (s *Station) publish(ctx context.Context) {
 	}
 }
 
-// Publish brings what the ledger has by now into the bucket. It is locked there for as
-// long as the longest-kept footage that it can tell of.
+// Publish brings what the ledger has by now into the bucket.
 func (s *Station) Publish(ctx context.Context) error {
-	longest, err := s.journal.LongestLock(ctx)
+	store, err := s.ledgerStore(ctx)
 	if err != nil {
 		return err
 	}
-	return s.evidence.Ledger.Publish(ctx, LedgerStore{s.vault, longest}, LedgerPrefix(s.cfg.ID))
+	if err := s.evidence.Ledger.Publish(ctx, store, LedgerPrefix(s.cfg.ID)); err != nil {
+		return err
+	}
+	select {
+	case s.published <- struct{}{}:
+	default: // KeepStamping will come to it
+	}
+	return nil
+}
+
+// ledgerStore locks what it is given for as long as the longest-kept footage that the
+// ledger can tell of.
+func (s *Station) ledgerStore(ctx context.Context) (LedgerStore, error) {
+	longest, err := s.journal.LongestLock(ctx)
+	return LedgerStore{s.vault, longest}, err
 }
 
 // publishKey puts the public key where the documents are that it signs.

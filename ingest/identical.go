@@ -16,7 +16,7 @@ func (c *copier) isIdentical(f *journal.File) (bool, error) {
 	if err != nil || len(candidates) == 0 {
 		return false, err
 	}
-	same, note, err := c.compare(f.Entry)
+	same, sm3, note, err := c.compare(f.Entry)
 	if err != nil {
 		return false, err
 	}
@@ -31,7 +31,7 @@ func (c *copier) isIdentical(f *journal.File) (bool, error) {
 		if there == nil {
 			continue
 		}
-		f.State, f.SHA256, f.Fingerprint, f.Object = journal.Identical, known.SHA256, known.Fingerprint, *there
+		f.State, f.SHA256, f.SM3, f.Fingerprint, f.Object = journal.Identical, known.SHA256, sm3, known.Fingerprint, *there
 		f.StoredAt, f.VerifiedAt, f.Verification = known.StoredAt, known.VerifiedAt, known.Verification
 		f.Origin, f.Entry.Note = known.Session, note
 		p := c.options.Progress
@@ -44,26 +44,26 @@ func (c *copier) isIdentical(f *journal.File) (bool, error) {
 }
 
 // compare reads of a file what its identity is judged by, once for all
-// candidates.
-func (c *copier) compare(e device.Entry) (same func(*journal.File) bool, note string, err error) {
+// candidates; and its SM3, where that is asked for and all of it is read.
+func (c *copier) compare(e device.Entry) (same func(*journal.File) bool, sm3, note string, err error) {
 	if c.cfg.IdenticalFull || c.record.Recorder == "" {
-		sum, err := c.sumOfAll(e)
-		return func(known *journal.File) bool { return known.SHA256 == sum },
+		sum, sm3, err := c.sumOfAll(e)
+		return func(known *journal.File) bool { return known.SHA256 == sum }, sm3,
 			"the SHA-256 of the whole file is that of the stored one", err
 	}
 	ends, err := fingerprintOf(c.ctx, c.recorder, e, &c.session.read)
-	return func(known *journal.File) bool { return known.Fingerprint == ends },
+	return func(known *journal.File) bool { return known.Fingerprint == ends }, "",
 		"size, time and the SHA-256 of the first and last MiB are those of the stored file", asReadError(err)
 }
 
-func (c *copier) sumOfAll(e device.Entry) (string, error) {
-	r, err := startReading(c.ctx, c.recorder, e, &c.session.read)
+func (c *copier) sumOfAll(e device.Entry) (sha256, sm3 string, err error) {
+	r, err := startReading(c.ctx, c.recorder, e, c.cfg.SM3, &c.session.read)
 	if err != nil {
-		return "", asReadError(err)
+		return "", "", asReadError(err)
 	}
 	buf, err := c.buffer(e.Size)
 	if err != nil {
-		return "", errors.Join(err, r.file.Close())
+		return "", "", errors.Join(err, r.file.Close())
 	}
 	defer c.giveBack(buf)
 	for err == nil && r.offset < e.Size {
@@ -73,7 +73,7 @@ func (c *copier) sumOfAll(e device.Entry) (string, error) {
 		err = r.ended()
 	}
 	if err = errors.Join(err, r.file.Close()); err != nil {
-		return "", asReadError(err)
+		return "", "", asReadError(err)
 	}
-	return hexSum(r.sum), nil
+	return hexSum(r.sum), r.sm3Sum(), nil
 }

@@ -34,7 +34,7 @@ func (c *copier) readLarge(f *journal.File) error {
 	}
 	// All parts are durable and the digests are final: from here on the file
 	// needs no recorder any more, also after a crash.
-	f.State, f.SHA256, f.Fingerprint, f.CRC64 = journal.Completing, hexSum(r.sum), hexSum(r.fingerprint()), r.crc
+	f.State, f.SHA256, f.SM3, f.Fingerprint, f.CRC64 = journal.Completing, hexSum(r.sum), r.sm3Sum(), hexSum(r.fingerprint()), r.crc
 	if err := c.journal.SaveFile(c.ctx, f); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (c *copier) openLarge(f *journal.File) (*reading, []storage.Part, error) {
 			last := parts[len(parts)-1]
 			offset := int64(len(parts)) * c.cfg.PartSize
 			if last.Number == len(parts) && last.Size == c.cfg.PartSize {
-				r, err := resumeReading(c.ctx, c.recorder, f.Entry, offset, last, &c.session.read)
+				r, err := resumeReading(c.ctx, c.recorder, f.Entry, offset, last, c.cfg.SM3, &c.session.read)
 				if err == nil {
 					c.options.Progress.Read.Add(offset)
 				}
@@ -64,7 +64,7 @@ func (c *copier) openLarge(f *journal.File) (*reading, []storage.Part, error) {
 			return nil, nil, err
 		}
 	}
-	r, err := startReading(c.ctx, c.recorder, f.Entry, &c.session.read)
+	r, err := startReading(c.ctx, c.recorder, f.Entry, c.cfg.SM3, &c.session.read)
 	if err != nil {
 		return nil, nil, asReadError(err)
 	}
@@ -147,10 +147,13 @@ func (s *partSender) readParts(r *reading) (err error) {
 		part.Number, part.CRC64 = number, crc
 		seam := sha256.Sum256(buf[max(0, n-seamBytes):n])
 		part.Seam = seam[:]
-		var err1, err2 error
+		var err1, err2, err3 error
 		part.SHA256State, err1 = state(r.sum)
 		part.FingerprintState, err2 = state(r.fingerprint())
-		if err := errors.Join(err1, err2); err != nil {
+		if r.sm3 != nil {
+			part.SM3State, err3 = state(r.sm3)
+		}
+		if err := errors.Join(err1, err2, err3); err != nil {
 			s.giveBack(buf)
 			return err
 		}

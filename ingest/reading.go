@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 
+	"github.com/emmansun/gmsm/sm3"
 	"github.com/minio/crc64nvme"
 
 	"github.com/bodyworn/ingestd/device"
@@ -38,25 +39,35 @@ type reading struct {
 	entry  device.Entry
 	offset int64
 	sum    hash.Hash // SHA-256 of the file
+	sm3    hash.Hash // of the file; nil: not asked for, or not known from its start
 	edges  hash.Hash // SHA-256 of its first and last MiB; nil as long as that is sum
 	crc    uint64    // CRC-64/NVME of the file
 	read   *counter
 }
 
-func startReading(ctx context.Context, r device.Recorder, e device.Entry, read *counter) (*reading, error) {
+func startReading(ctx context.Context, r device.Recorder, e device.Entry, withSM3 bool, read *counter) (*reading, error) {
 	f, err := r.Open(ctx, e, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &reading{file: f, entry: e, sum: sha256.New(), read: read}, nil
+	rd := &reading{file: f, entry: e, sum: sha256.New(), read: read}
+	if withSM3 {
+		rd.sm3 = sm3.New()
+	}
+	return rd, nil
 }
 
 // resumeReading goes on behind a durable part, after comparing the bytes at the
-// seam with those that were sent.
-func resumeReading(ctx context.Context, r device.Recorder, e device.Entry, offset int64, last journal.Part, read *counter) (*reading, error) {
+// seam with those that were sent. Its SM3 stays unknown where the parts before have
+// none.
+func resumeReading(ctx context.Context, r device.Recorder, e device.Entry, offset int64, last journal.Part, withSM3 bool, read *counter) (*reading, error) {
 	rd := &reading{entry: e, sum: sha256.New(), edges: sha256.New(), crc: last.FileCRC64, read: read}
 	if err := errors.Join(restore(rd.sum, last.SHA256State), restore(rd.edges, last.FingerprintState)); err != nil {
 		return nil, fmt.Errorf("resume %q: %w", e.Path, err)
+	}
+	// A state that another version wrote leaves SM3 unknown: no footage is given up for it.
+	if sum := sm3.New(); withSM3 && last.SM3State != nil && restore(sum, last.SM3State) == nil {
+		rd.sm3 = sum
 	}
 	seam := min(seamBytes, last.Size)
 	var err error
@@ -164,6 +175,9 @@ func readFull(f device.File, buf []byte) (n int, err error) {
 func (r *reading) digest(piece []byte) {
 	r.read.add(len(piece))
 	r.crc = crc64nvme.Update(r.crc, piece)
+	if r.sm3 != nil {
+		r.sm3.Write(piece)
+	}
 	// Until the first MiB is full both digests are one, and in a short file, which is
 	// all edges, to its end.
 	if head := edge - r.offset; head > 0 && int64(len(piece)) >= head && r.entry.Size > 2*edge {
@@ -215,6 +229,14 @@ func (r *reading) ended() error {
 			r.entry.Size, r.entry.ModTime.Format("2006-01-02 15:04:05.999"), size, modTime.Format("2006-01-02 15:04:05.999"))
 	}
 	return nil
+}
+
+// sm3Sum is empty where it is not known.
+func (r *reading) sm3Sum() string {
+	if r.sm3 == nil {
+		return ""
+	}
+	return hexSum(r.sm3)
 }
 
 func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }

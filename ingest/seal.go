@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emmansun/gmsm/sm3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bodyworn/ingestd/device"
@@ -25,8 +26,9 @@ import (
 //     session is open; the next docking comes here again.
 //  2. The documents and the result are in the journal, to the byte. Crash:
 //     Prepare goes on with step 3; no recorder is needed any more.
-//  3. SHA256SUMS, both signatures and then manifest.json are in the store, locked and
-//     read back. Crash: as after 2; the second try meets its own objects.
+//  3. SHA256SUMS, SM3SUMS if asked for, all signatures and then manifest.json are in
+//     the store, locked and read back. Crash: as after 2; the second try meets its own
+//     objects.
 //  4. The ledger has it. Crash: the second try writes it once more.
 //  5. The session is ended in the journal. Crash: it is done.
 //  6. The ledger is in the bucket. Crash: the next session brings it there.
@@ -89,8 +91,8 @@ func (w *session) lockUntil(ctx context.Context, until time.Time) error {
 	return all.Wait()
 }
 
-// documents writes the manifest and SHA256SUMS of the session. The rule is the one
-// that its lock is by; nil without a policy.
+// documents writes the manifest, SHA256SUMS and, if asked for, SM3SUMS of the session.
+// The rule is the one that its lock is by; nil without a policy.
 func (w *session) documents(ctx context.Context, result journal.SessionState, rule *manifest.Retention) (journal.Documents, error) {
 	r := w.record
 	notes, err := w.quarantineNotes(ctx)
@@ -120,8 +122,19 @@ func (w *session) documents(ctx context.Context, result journal.SessionState, ru
 		Totals: totals(w.files),
 		Files:  make([]manifest.File, len(w.files)),
 	}
+	var sm3s map[string]string
+	if w.cfg.SM3 {
+		if sm3s, err = w.journal.SM3s(ctx, r.ID); err != nil {
+			return journal.Documents{}, err
+		}
+	}
 	for i, f := range w.files {
 		m.Files[i] = w.entry(f)
+		if w.cfg.SM3 && m.Files[i].Object != nil {
+			if m.Files[i].SM3 = sm3s[f.SHA256]; m.Files[i].SM3 == "" {
+				notes[f.ID] = strings.Join(nonEmpty(notes[f.ID], noSM3), "; ")
+			}
+		}
 		m.Files[i].Note = strings.Join(nonEmpty(m.Files[i].Note, notes[f.ID]), "; ")
 	}
 	body, err := m.Encode()
@@ -130,10 +143,23 @@ func (w *session) documents(ctx context.Context, result journal.SessionState, ru
 	}
 	sum := sha256.Sum256(body)
 	d := journal.Documents{Manifest: body, Checksums: m.Sums(hex.EncodeToString(sum[:]))}
-	var err1, err2 error
+	var err1, err2, err3 error
 	d.ManifestSig, err1 = w.evidence.Key.Sign(manifest.Namespace, d.Manifest)
 	d.ChecksumsSig, err2 = w.evidence.Key.Sign(manifest.Namespace, d.Checksums)
-	return d, errors.Join(err1, err2)
+	if m.HasSM3() {
+		d.SM3Sums = sm3Sums(&m, body)
+		d.SM3SumsSig, err3 = w.evidence.Key.Sign(manifest.Namespace, d.SM3Sums)
+	}
+	return d, errors.Join(err1, err2, err3)
+}
+
+// noSM3 is said of a file whose SM3 should be in the manifest and can't be.
+const noSM3 = "SM3 unknown: the file was not read as a whole since digest.sm3 is set"
+
+// sm3Sums is SM3SUMS of a manifest with this body.
+func sm3Sums(m *manifest.Manifest, body []byte) []byte {
+	sum := sm3.Sum(body)
+	return m.SM3Sums(hex.EncodeToString(sum[:]))
 }
 
 func (w *session) entry(f *journal.File) manifest.File {
@@ -177,9 +203,14 @@ func (s *Station) putDocuments(ctx context.Context, r journal.Session) (journal.
 	}{
 		{manifest.SumsFileName, docs.Checksums},
 		{manifest.SumsFileName + manifest.SigSuffix, docs.ChecksumsSig},
+		{manifest.SM3FileName, docs.SM3Sums},
+		{manifest.SM3FileName + manifest.SigSuffix, docs.SM3SumsSig},
 		{manifest.FileName + manifest.SigSuffix, docs.ManifestSig},
 		{manifest.FileName, docs.Manifest},
 	} {
+		if d.body == nil {
+			continue // SM3 was not asked for
+		}
 		if o, err = s.putDocument(ctx, r.Prefix+d.name, d.body, s.documentsUntil(r)); err != nil {
 			return r, err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/policy"
+	"github.com/bodyworn/ingestd/storage/tsa"
 )
 
 // The kinds of verification.
@@ -43,6 +44,8 @@ type Config struct {
 	// IdenticalFull hashes a file that looks like a stored one from end to end,
 	// instead of its first and last MiB.
 	IdenticalFull bool
+	// SM3 has the SM3 of each file computed beside its SHA-256 (国密, GB/T 32905).
+	SM3 bool
 	// RefuseUnregistered turns recorders away that are not in the register.
 	RefuseUnregistered bool
 	// Patience is how long a session waits for a store that does not answer,
@@ -58,6 +61,8 @@ type Config struct {
 	// Policy decides what is kept for longer than the vault locks by itself; nil:
 	// nothing is.
 	Policy *policy.Policy
+	// Timestamp is asked to stamp the ledger's checkpoints; nil: nobody is.
+	Timestamp *tsa.Authority
 	// Staging is where recorders are copied to while the store is away; nil: nowhere.
 	Staging *staging.Dir
 	// ClockWarnOver is how far off a recorder's clock may be.
@@ -81,6 +86,8 @@ type Station struct {
 	evidence Evidence
 	buffers  *bufferPool
 	turns    chan struct{} // a place for each docking that may be read
+	// published has an entry where the ledger was published since KeepStamping looked.
+	published chan struct{}
 
 	mu     sync.Mutex
 	policy Config                     // guarded by mu; for sessions that begin now
@@ -92,9 +99,10 @@ type Station struct {
 func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal, evidence Evidence) *Station {
 	return &Station{
 		cfg: cfg, policy: cfg, vault: vault, journal: jrn, evidence: evidence,
-		buffers: newBufferPool(cfg.BufferMemory, cfg.PartSize),
-		turns:   make(chan struct{}, max(1, cfg.Parallel)),
-		docked:  map[string]<-chan struct{}{},
+		buffers:   newBufferPool(cfg.BufferMemory, cfg.PartSize),
+		turns:     make(chan struct{}, max(1, cfg.Parallel)),
+		published: make(chan struct{}, 1),
+		docked:    map[string]<-chan struct{}{},
 	}
 }
 

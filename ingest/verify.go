@@ -214,18 +214,26 @@ func (v *Verifier) manifest(ctx context.Context, s journal.Session) (*manifest.M
 	if err := v.signed(ctx, s.ID, ref.Key, ref.VersionID, body, m.Session.RetainUntil); err != nil {
 		return nil, err
 	}
-	sums := s.Prefix + manifest.SumsFileName
-	text, err := v.fetch(ctx, s.ID, sums, "")
-	if err != nil || text == nil {
+	if err := v.sums(ctx, s, manifest.SumsFileName, m.Sums(ref.SHA256), m.Session.RetainUntil); err != nil || !m.HasSM3() {
 		return m, err
 	}
-	if !bytes.Equal(text, m.Sums(ref.SHA256)) {
-		v.find(s.ID, Mismatch, sums, "", "it does not list what the manifest lists")
+	return m, v.sums(ctx, s, manifest.SM3FileName, sm3Sums(m, body), m.Session.RetainUntil)
+}
+
+// sums checks a list of digests beside a manifest by what that lists.
+func (v *Verifier) sums(ctx context.Context, s journal.Session, name string, want []byte, until time.Time) error {
+	key := s.Prefix + name
+	text, err := v.fetch(ctx, s.ID, key, "")
+	if err != nil || text == nil {
+		return err
 	}
-	if err := v.signed(ctx, s.ID, sums, "", text, m.Session.RetainUntil); err != nil {
-		return nil, err
+	if !bytes.Equal(text, want) {
+		v.find(s.ID, Mismatch, key, "", "it does not list what the manifest lists")
 	}
-	return m, v.locked(ctx, s.ID, sums, "", m.Session.RetainUntil)
+	if err := v.signed(ctx, s.ID, key, "", text, until); err != nil {
+		return err
+	}
+	return v.locked(ctx, s.ID, key, "", until)
 }
 
 // signed checks the signature beside a document, as of when the store took that.

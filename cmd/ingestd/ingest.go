@@ -86,6 +86,9 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 		Open: func(context.Context) (device.Recorder, error) { return folder.Open(dir) },
 	}, o)
 	stop()
+	if ingestErr == nil {
+		_ = station.StampLedger(ctx) // told where it fails; what was ingested is as safe without it
+	}
 	// The store and the journal are closed before anything is said: what fails there
 	// must not come behind the word that the recorder may be taken.
 	release()

@@ -20,6 +20,8 @@ const (
 	findingGone        = "gone"        // the bucket has a ledger, the folder is not there
 	findingHidden      = "hidden"      // a published object is listed and can't be read
 	findingUnpublished = "unpublished" // told: entries that are not in the bucket yet
+	findingUnstamped   = "unstamped"   // told: published entries that no time stamp covers yet
+	findingUnchecked   = "unchecked"   // told: by whom the time stamps are can't be told
 )
 
 func (a *app) ledgerVerifyCmd() *cobra.Command {
@@ -34,6 +36,7 @@ elsewhere show that an older state of everything was put back. It changes nothin
 may run beside the daemon.
 
 It trusts the key in allowed_signers: compare the fingerprint with the one on paper.
+Time stamps in the bucket are checked with the authorities in timestamp.ca_file.
 
 Exit codes: 0 all that was signed is there and unchanged · 3 there are findings ·
 5 there is no ledger.`,
@@ -53,6 +56,9 @@ type ledgerVerification struct {
 	// Bucket and Folder are absent where they were not read, or are not there.
 	Bucket *ledgerCopy `json:"bucket,omitempty"`
 	Folder *ledgerCopy `json:"folder,omitempty"`
+	// Stamps are those in the bucket; absent where it was not read, or has none and none
+	// are asked for.
+	Stamps *ledgerStamps `json:"stamps,omitempty"`
 	// Checkpoints are the given files, in the order of their numbers in findings.
 	Checkpoints []string        `json:"checkpoints"`
 	Findings    []ledgerFinding `json:"findings"`
@@ -147,6 +153,11 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 			v.Bucket = v.take(r, "")
 		}
 	}
+	if v.Bucket != nil {
+		if err := w.verifyStamps(ctx, v); err != nil {
+			return nil, err
+		}
+	}
 	if there {
 		r, err := ledger.Verify(ctx, w.ledgerDir(), signer.Key, w.origin(), checkpoints...)
 		if err != nil {
@@ -219,6 +230,7 @@ func (a *app) printLedgerVerification(v *ledgerVerification) {
 			fmt.Fprintf(a.out, "%-9s %d entries, root %s, %d checkpoints hold\n", c.name, c.Size, c.Root, c.Held)
 		}
 	}
+	printStamps(a.out, v.Stamps)
 	fmt.Fprintf(a.out, "key       %s (compare it with the one on paper)\n", v.Key)
 	if v.Sound {
 		fmt.Fprintf(a.out, "%s: all that was signed is there and unchanged\n", v.Origin)

@@ -104,6 +104,10 @@ func (w *workplace) watch(ctx context.Context, station *ingest.Station, known fu
 		station.KeepAuditing(ctx)
 		return nil
 	})
+	all.Go(func() error {
+		station.KeepStamping(ctx)
+		return nil
+	})
 	return all.Wait()
 }
 

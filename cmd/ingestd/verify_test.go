@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -53,6 +55,50 @@ func TestVerifyFindsWhatWasDoneToTheStore(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// SM3SUMS is held to the manifest like SHA256SUMS; cksum checks it in the store's folder.
+func TestVerifyFindsWhatWasDoneToSM3SUMS(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, testConfig+"digest: {sm3: true}\n")
+	p.write("card/a.mp4", "footage")
+	p.write("card/图.mp4", "other footage")
+	r := p.ingest(0, "card")
+	folder := p.path("store/data/footage/" + r.Session.Prefix)
+	if _, err := exec.LookPath("cksum"); err == nil {
+		cmd := exec.Command("cksum", "-a", "sm3", "--strict", "-c", "SM3SUMS")
+		cmd.Dir = folder
+		if out, err := cmd.CombinedOutput(); err != nil || strings.Count(string(out), ": OK") != 3 {
+			t.Errorf("cksum: %v\n%s", err, out)
+		}
+	}
+	if found := p.verify(0, "--all"); len(found) != 0 {
+		t.Fatalf("before anything was done: %v", found)
+	}
+	for _, c := range []struct {
+		name  string
+		spoil func(file string) error
+		want  string
+	}{
+		{"SM3SUMS", func(file string) error { return rewrite(file, func(b []byte) []byte { b[0] ^= 1; return b }) }, "mismatch SM3SUMS"},
+		{"SM3SUMS.sig", func(file string) error { return rewrite(file, func([]byte) []byte { return []byte("x") }) }, "unsigned SM3SUMS.sig"},
+		{"SM3SUMS.sig", os.Remove, "missing SM3SUMS.sig"},
+		{"SM3SUMS", os.Remove, "missing SM3SUMS"},
+	} {
+		file := filepath.Join(folder, c.name)
+		if out, err := exec.Command("cp", "-a", file, p.path("kept")).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if err := c.spoil(file); err != nil {
+			t.Fatal(err)
+		}
+		if found := p.verify(exitFindings, "--all"); len(found) == 0 || found[0] != c.want {
+			t.Errorf("found %v, want %s", found, c.want)
+		}
+		if err := os.Rename(p.path("kept"), file); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

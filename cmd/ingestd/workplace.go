@@ -14,6 +14,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/embedded"
+	"github.com/bodyworn/ingestd/storage/tsa"
 )
 
 const (
@@ -158,6 +159,7 @@ func stationConfig(c *configs.Config, events func(ingest.Event)) ingest.Config {
 		Parallel: c.Ingest.Parallel, PartSize: int64(c.Storage.PartSize), BufferMemory: int64(c.Storage.BufferMemory),
 		Verification:       string(c.Ingest.Verify),
 		IdenticalFull:      c.Ingest.Identical == configs.IdenticalFull,
+		SM3:                c.Digest.SM3,
 		RefuseUnregistered: c.Recorders.Unregistered == configs.UnregisteredRefuse,
 		Patience:           patience,
 		StallAfter:         c.Ingest.StallAfter,
@@ -166,7 +168,16 @@ func stationConfig(c *configs.Config, events func(ingest.Event)) ingest.Config {
 		Policy:             c.Retention.Rules(),
 		ClockWarnOver:      c.Clock.WarnOver,
 		SetClocks:          c.Clock.Set,
+		Timestamp:          authority(c.Timestamp),
 		PreUse:             device.PreUseLimits{BatteryPercent: c.PreUse.Battery, FreeBytes: int64(c.PreUse.Free)},
 		Events:             events,
 	}
+}
+
+// authority is the one that stamps the ledger; nil: none.
+func authority(c configs.Timestamp) *tsa.Authority {
+	if c.URL == "" {
+		return nil
+	}
+	return &tsa.Authority{URL: c.URL, CAFile: c.CAFile}
 }

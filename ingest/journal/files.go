@@ -66,6 +66,9 @@ func (j *Journal) saveFile(ctx context.Context, f *File, relist bool) error {
 		if err != nil {
 			return fmt.Errorf("file %q: %w", saved.Entry.Path, err)
 		}
+		if err := saveSM3(tx, &saved); err != nil {
+			return err
+		}
 		if saved.State != Uploading && saved.State != Completing {
 			_, err = j.ready.exec(tx, forgetParts, saved.ID)
 		}
@@ -76,7 +79,7 @@ func (j *Journal) saveFile(ctx context.Context, f *File, relist bool) error {
 // SavePart writes that a part is durable in the store.
 func (j *Journal) SavePart(ctx context.Context, file int64, p Part) error {
 	return j.write(ctx, func(tx *sql.Tx) error {
-		_, err := j.ready.exec(tx, savePart, file, p.Number, p.Size, p.ETag, int64(p.CRC64), int64(p.FileCRC64), p.SHA256State, p.FingerprintState, p.Seam)
+		_, err := j.ready.exec(tx, savePart, file, p.Number, p.Size, p.ETag, int64(p.CRC64), int64(p.FileCRC64), packStates(p), p.FingerprintState, p.Seam)
 		return err
 	})
 }
@@ -92,8 +95,12 @@ func (j *Journal) Parts(ctx context.Context, file int64) (_ []Part, err error) {
 	for rows.Next() {
 		var p Part
 		var crc, fileCRC int64
-		if err := rows.Scan(&p.Number, &p.Size, &p.ETag, &crc, &fileCRC, &p.SHA256State, &p.FingerprintState, &p.Seam); err != nil {
+		var states []byte
+		if err := rows.Scan(&p.Number, &p.Size, &p.ETag, &crc, &fileCRC, &states, &p.FingerprintState, &p.Seam); err != nil {
 			return nil, fmt.Errorf("journal: %w", err)
+		}
+		if err := p.unpackStates(states); err != nil {
+			return nil, fmt.Errorf("journal: file %d: %w", file, err)
 		}
 		p.CRC64, p.FileCRC64 = uint64(crc), uint64(fileCRC)
 		parts = append(parts, p)

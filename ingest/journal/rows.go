@@ -111,12 +111,15 @@ func (s FileState) Bad() bool { return s == Unreadable || s == Changed || s == C
 
 // File is one path of a session's inventory.
 type File struct {
-	ID           int64
-	Session      string
-	Entry        device.Entry // without Handle and Err
-	State        FileState
-	Reason       string
-	SHA256       string
+	ID      int64
+	Session string
+	Entry   device.Entry // without Handle and Err
+	State   FileState
+	Reason  string
+	SHA256  string
+	// SM3 is of the bytes of SHA256; empty: not computed. It is written by SaveFile and
+	// read by SM3s alone.
+	SM3          string
 	Fingerprint  string
 	Object       storage.Object
 	StoredAt     time.Time
@@ -132,6 +135,7 @@ type Part struct {
 	storage.Part
 	FileCRC64        uint64
 	SHA256State      []byte
+	SM3State         []byte // nil: SM3 was not asked for
 	FingerprintState []byte
 	Seam             []byte
 }
@@ -183,6 +187,8 @@ type Documents struct {
 	Checksums    []byte
 	ManifestSig  []byte // SSHSIG, armored
 	ChecksumsSig []byte
+	SM3Sums      []byte // nil: there is none
+	SM3SumsSig   []byte
 }
 
 // StartSealing makes the documents durable together with the session.
@@ -194,7 +200,7 @@ func (j *Journal) StartSealing(ctx context.Context, s Session, d Documents) erro
 		}
 		_, err := tx.Exec("UPDATE sessions SET manifest = ?, checksums = ?, manifest_sig = ?, checksums_sig = ? WHERE id = ?",
 			d.Manifest, d.Checksums, d.ManifestSig, d.ChecksumsSig, s.ID)
-		return err
+		return errors.Join(err, saveSM3Sums(tx, s.ID, d))
 	})
 }
 
@@ -214,15 +220,16 @@ func (j *Journal) endSealing(ctx context.Context, s Session) error {
 			return err
 		}
 		_, err := tx.Exec("UPDATE sessions SET manifest = NULL, checksums = NULL, manifest_sig = NULL, checksums_sig = NULL WHERE id = ?", s.ID)
-		return err
+		return errors.Join(err, dropSM3Sums(tx, s.ID))
 	})
 }
 
 // Documents gives what StartSealing kept.
 func (j *Journal) Documents(ctx context.Context, session string) (Documents, error) {
 	var d Documents
-	err := j.db.QueryRowContext(ctx, "SELECT manifest, checksums, manifest_sig, checksums_sig FROM sessions WHERE id = ?", session).
-		Scan(&d.Manifest, &d.Checksums, &d.ManifestSig, &d.ChecksumsSig)
+	err := j.db.QueryRowContext(ctx, `SELECT manifest, checksums, manifest_sig, checksums_sig,
+		(SELECT value FROM meta WHERE name = ? || id), (SELECT value FROM meta WHERE name = ? || id) FROM sessions WHERE id = ?`, sm3Sums, sm3SumsOf, session).
+		Scan(&d.Manifest, &d.Checksums, &d.ManifestSig, &d.ChecksumsSig, &d.SM3Sums, &d.SM3SumsSig)
 	if err != nil {
 		return d, fmt.Errorf("journal: documents of session %s: %w", session, err)
 	}

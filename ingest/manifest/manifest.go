@@ -1,7 +1,8 @@
 // Package manifest writes and reads the two documents that close a session and
 // stand beside its footage under the same lock: manifest.json, which accounts
 // for every path that was on the recorder, and SHA256SUMS, with which
-// `sha256sum -c` checks the fetched files without any software of ours.
+// `sha256sum -c` checks the fetched files without any software of ours. Where SM3
+// (国密) is asked for there is a third, SM3SUMS, for `cksum -a sm3 -c`.
 //
 // The manifest is put last and so is the commit mark of a session in the bucket:
 // whoever has only the bucket can tell from it what was ingested, when, from
@@ -14,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -27,11 +29,12 @@ import (
 const Schema = "ingestd.manifest/1"
 
 // The names of the documents within a session's folder in the bucket; footage has a
-// folder of its own, so no name on a card can meet these. Both are signed by the
+// folder of its own, so no name on a card can meet these. All are signed by the
 // station's key, detached, as ssh-keygen -Y does it, in the Namespace.
 const (
 	FileName     = "manifest.json"
 	SumsFileName = "SHA256SUMS"
+	SM3FileName  = "SM3SUMS" // only where HasSM3 says so
 	SigSuffix    = ".sig"
 	FootageDir   = "footage/"
 	Namespace    = "ingestd-manifest"
@@ -148,6 +151,9 @@ type File struct {
 	Result string `json:"result"`
 	SHA256 string `json:"sha256,omitempty"`
 	Size   int64  `json:"size"`
+	// SM3 of the same bytes (GB/T 32905); absent: not asked for, or unknown, which Note
+	// says.
+	SM3 string `json:"sm3,omitempty"`
 }
 
 // Object is one version in the bucket.
@@ -220,16 +226,31 @@ func ResultOf(data []byte) (result string, t Totals, err error) {
 // session's own folder, with names relative to it, so that `sha256sum -c` in a
 // fetched folder checks all of it, the manifest included.
 func (m *Manifest) Sums(manifestSHA256 string) []byte {
+	return m.sums(manifestSHA256, func(f File) string { return f.SHA256 })
+}
+
+// HasSM3 says whether the SM3 of any file is known, and so whether there is SM3SUMS.
+func (m *Manifest) HasSM3() bool {
+	return slices.ContainsFunc(m.Files, func(f File) bool { return f.SM3 != "" })
+}
+
+// SM3Sums gives SM3SUMS in the form of Sums, for `cksum -a sm3 -c`. Files whose SM3 is
+// not known are not in it.
+func (m *Manifest) SM3Sums(manifestSM3 string) []byte {
+	return m.sums(manifestSM3, func(f File) string { return f.SM3 })
+}
+
+func (m *Manifest) sums(ofManifest string, of func(File) string) []byte {
 	var out bytes.Buffer
 	for _, f := range m.Files {
-		if f.Object == nil {
+		if f.Object == nil || of(f) == "" {
 			continue
 		}
 		if name, own := strings.CutPrefix(f.Object.Key, m.Vault.Prefix); own {
-			writeSum(&out, f.SHA256, name)
+			writeSum(&out, of(f), name)
 		}
 	}
-	writeSum(&out, manifestSHA256, FileName)
+	writeSum(&out, ofManifest, FileName)
 	return out.Bytes()
 }
 

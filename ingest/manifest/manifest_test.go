@@ -40,7 +40,7 @@ func example() *manifest.Manifest {
 	files := []manifest.File{
 		{Path: "DCIM", Kind: device.KindDir, Result: "noted"},
 		{Path: "DCIM/图.MP4", Kind: device.KindFile, Size: 104_857_600, ModTime: &recorded, Result: "verified",
-			SHA256: strings.Repeat("ab", 32), Object: object(prefix+"footage/DCIM/图.MP4", storage.CRC64NVME, "sYGa0SpQ+bE=")},
+			SHA256: strings.Repeat("ab", 32), SM3: strings.Repeat("12", 32), Object: object(prefix+"footage/DCIM/图.MP4", storage.CRC64NVME, "sYGa0SpQ+bE=")},
 		{Path: "old.MP4", Kind: device.KindFile, Size: 12, ModTime: &recorded, Result: "identical", IdenticalTo: "20261123-175500-x8m2p4qa",
 			Note: "size, time and ends agree", SHA256: strings.Repeat("cd", 32),
 			Object: object("NMQ-01/2026-11-23/20261123-175500-x8m2p4qa/footage/old.MP4", storage.SHA256, "zc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc0=")},
@@ -116,6 +116,8 @@ func TestManifestsKeepToTheSchema(t *testing.T) {
 	}
 	for what, spoil := range map[string]func(*manifest.Manifest){
 		"verified without an object":      func(m *manifest.Manifest) { m.Files[1].Object = nil },
+		"not stored with an SM3":          func(m *manifest.Manifest) { m.Files[3].SM3 = m.Files[1].SM3 },
+		"an SM3 that is none":             func(m *manifest.Manifest) { m.Files[1].SM3 = "unknown" },
 		"not stored with an object":       func(m *manifest.Manifest) { m.Files[3].Object = m.Files[1].Object },
 		"an unknown clock with an offset": func(m *manifest.Manifest) { m.Recorder.Clock.Kind = device.ClockUnknown },
 		"a measured clock without one":    func(m *manifest.Manifest) { m.Recorder.Clock.Offset = nil },

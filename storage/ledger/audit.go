@@ -12,7 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// The kinds of Finding. Every one of them but FindingTimeBack and
+// The kinds of Finding. Every one of them but FindingStamp, FindingTimeBack and
 // FindingUnfinished means that the log is not what was signed.
 const (
 	FindingCheckpoint = "checkpoint" // a checkpoint is damaged, foreign or missing
@@ -25,6 +25,7 @@ const (
 	FindingOverlap    = "overlap"    // two published segments hold the same index
 	FindingSegment    = "segment"    // a published segment is not what its key says
 	FindingForeign    = "foreign"    // an object lies where only ours may be
+	FindingStamp      = "timestamp"  // a time stamp is not of the checkpoint that its key names
 	FindingTimeBack   = "time-back"  // told: an entry is older than the one before
 	FindingUnfinished = "unfinished" // told: an append or a publication was under way
 	findingsAtMost    = 200          // a log of garbage must not fill the memory
