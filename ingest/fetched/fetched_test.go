@@ -324,3 +324,54 @@ func TestFoldersThatAreNoSession(t *testing.T) {
 		t.Errorf("interrupted: %v", err)
 	}
 }
+
+// A session with SM3 digests has a third signed list, which must say what its manifest
+// says; one without has none.
+func TestTheListOfSM3(t *testing.T) {
+	t.Parallel()
+	const sums = first + "/SM3SUMS"
+	withSM3 := func(w *world) {
+		m, err := manifest.Decode([]byte(w.read(first + "/manifest.json")))
+		w.must(err)
+		for i := range m.Files {
+			if m.Files[i].Object != nil {
+				d := sm3.Sum([]byte(w.read(m.Files[i].Object.Key)))
+				m.Files[i].SM3 = hex.EncodeToString(d[:])
+			}
+		}
+		w.documents(first, m, w.key)
+		d := sm3.Sum([]byte(w.read(first + "/manifest.json")))
+		w.signed(sums, string(m.SM3Sums(hex.EncodeToString(d[:]))), w.key)
+	}
+	for name, c := range map[string]struct {
+		do   func(*world)
+		want []string
+	}{
+		"whole":             {withSM3, nil},
+		"removed":           {func(w *world) { withSM3(w); w.must(os.Remove(w.path(sums))) }, []string{"missing " + sums}},
+		"signature removed": {func(w *world) { withSM3(w); w.must(os.Remove(w.path(sums + ".sig"))) }, []string{"missing " + sums + ".sig"}},
+		"edited":            {func(w *world) { withSM3(w); w.write(sums, w.read(sums)+"x") }, []string{"disagree " + sums, "unsigned " + sums + ".sig"}},
+		"signed and of another time": {func(w *world) {
+			withSM3(w)
+			w.signed(sums, strings.Replace(w.read(sums), "a", "b", 1), w.key)
+		}, []string{"disagree " + sums}},
+		"where there is none": {func(w *world) { w.signed(sums, "x", w.key) }, []string{"disagree " + sums, "extra " + sums, "extra " + sums + ".sig"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			c.do(w)
+			o := w.options()
+			o.Ledger = "" // it has the manifest without SM3
+			o.Checkpoints = nil
+			var got []string
+			for _, f := range w.check(w.dir, o).Findings {
+				got = append(got, string(f.Problem)+" "+f.Path)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("found %q, want %q", got, c.want)
+			}
+		})
+	}
+}

@@ -22,11 +22,16 @@ import (
 // with 100,000 files has some 70 MB.
 const maxDocument = 256 << 20
 
-// documents are the files of a session beside its footage, by name.
+// documents are the files of a session beside its footage, by name. The last two are
+// there only if its manifest has SM3 digests.
 var documents = []string{
 	manifest.FileName, manifest.FileName + manifest.SigSuffix,
 	manifest.SumsFileName, manifest.SumsFileName + manifest.SigSuffix,
+	manifest.SM3FileName, manifest.SM3FileName + manifest.SigSuffix,
 }
+
+// always is how many of the documents every session has.
+const always = 4
 
 type checker struct {
 	Options

@@ -2,12 +2,15 @@ package fetched
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/emmansun/gmsm/sm3"
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
@@ -26,11 +29,15 @@ type wanted struct {
 func (c *checker) session(s *session) {
 	c.manifest(s)
 	sums, listed := c.sums(s)
-	for _, name := range documents {
-		if s.files[name] == nil {
+	for i, name := range documents {
+		switch there, sm3 := s.files[name] != nil, s.of != nil && s.of.HasSM3(); {
+		case !there && (i < always || sm3):
 			c.finding(s, ingest.Missing, s.path(name), "a session is never stored without it")
+		case there && i >= always && s.of != nil && !sm3:
+			c.finding(s, ingest.Extra, s.path(name), "the manifest has no SM3 digests")
 		}
 	}
+	c.sm3(s)
 	c.signatures(s)
 	var want map[string]wanted
 	switch {
@@ -120,14 +127,27 @@ func at(names []string, i int) string {
 	return ""
 }
 
-// signatures checks who signed both documents.
+// sm3 holds SM3SUMS against the manifest. The footage is not hashed by SM3: its SHA-256
+// tells that its bytes are those of which the station took both.
+func (c *checker) sm3(s *session) {
+	text, ok := s.docs[manifest.SM3FileName]
+	if !ok || s.of == nil || s.foreign {
+		return
+	}
+	sum := sm3.Sum(s.docs[manifest.FileName])
+	if !bytes.Equal(text, s.of.SM3Sums(hex.EncodeToString(sum[:]))) {
+		c.finding(s, Disagree, s.path(manifest.SM3FileName), "it does not list what the manifest lists")
+	}
+}
+
+// signatures checks who signed the documents.
 func (c *checker) signatures(s *session) {
 	ring := c.Ring
 	if ring == nil {
 		ring = &stationkey.Ring{} // trusts nobody, and still tells a signature that does not fit
 	}
 	by := map[string]int{}
-	for _, name := range []string{manifest.FileName, manifest.SumsFileName} {
+	for _, name := range []string{manifest.FileName, manifest.SumsFileName, manifest.SM3FileName} {
 		body, ok1 := s.docs[name]
 		armored, ok2 := s.docs[name+manifest.SigSuffix]
 		if !ok1 || !ok2 {
