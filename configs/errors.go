@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ErrBelowFloor is in the chain of the error when retention.months is below the
@@ -18,6 +19,12 @@ var ErrBelowFloor = errors.New("retention below the statutory floor")
 type Error struct {
 	File     string    // the file that was read; empty when there was none
 	Problems []Problem // at least one; those with a line first, by line
+
+	// What is known for sure of the station all the same: its folder, id and time zone;
+	// empty or nil where that value itself, or the file that may set it, is not valid.
+	StateDir  string
+	StationID string
+	Timezone  *time.Location
 }
 
 // Problem is one thing that is wrong.
@@ -88,6 +95,38 @@ func problemsError(file string, problems []Problem) error {
 	return &Error{File: file, Problems: problems}
 }
 
+// settingsError is problemsError with what is known of the station all the same. A file
+// that could not be read or taken apart may have set anything that nothing goes over,
+// and a name with a slip in it what has its default now.
+func settingsError(cfg *Config, problems []Problem) error {
+	err := problemsError(cfg.file, problems)
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	sure := func(key string) bool {
+		from := cfg.origin(key)
+		for _, p := range problems {
+			wholeFile := p.Key == "" && (from.line != 0 || from.source == sourceDefault)
+			slip := from.source == sourceDefault && (p.Text == meantText(key) || p.Text == meantText(envName(key)))
+			if wholeFile || slip || p.Key == key || strings.HasPrefix(key, p.Key+".") {
+				return false
+			}
+		}
+		return true
+	}
+	if sure("state_dir") {
+		e.StateDir = cfg.StateDir
+	}
+	if sure("station.id") {
+		e.StationID = cfg.Station.ID
+	}
+	if sure("station.timezone") {
+		e.Timezone = cfg.Station.Timezone
+	}
+	return err
+}
+
 // Texts for names that have no place here. They never repeat the value.
 const (
 	secretText = "no secrets in this file or the environment: put access_key and secret_key in the file" +
@@ -105,10 +144,12 @@ func isSecret(name string) bool {
 // unknownText says that a name does not exist, and which one may be meant.
 func unknownText(name string, known []string) string {
 	if best := nearest(name, known); best != "" {
-		return "no such setting; did you mean " + best + "?"
+		return meantText(best)
 	}
 	return "no such setting"
 }
+
+func meantText(name string) string { return "no such setting; did you mean " + name + "?" }
 
 // nearest is the known name that was most likely meant, empty when none is
 // close: a slip of the finger, or the right name in the wrong section.

@@ -50,7 +50,7 @@ func Load(path string, options ...Option) (*Config, error) {
 	l.checkOverrides()
 	cfg := l.merge(parseDocument(documented), file)
 	l.problems = append(l.problems, check(cfg, l.problems)...)
-	if err := problemsError(cfg.file, l.problems); err != nil {
+	if err := settingsError(cfg, l.problems); err != nil {
 		return nil, err
 	}
 	return cfg, nil

@@ -343,3 +343,42 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// Refused settings still say whose they are, where that itself is beyond doubt: the
+// refusal belongs into the ledger of that station and of no other.
+func TestRefusedSettingsSayWhoseTheyAre(t *testing.T) {
+	const bad = "retention: {months: 3}\n"
+	tests := map[string]struct {
+		yaml, env     string // env sets state_dir
+		dir, id, zone string
+	}{
+		"all known":          {"station: {id: A-1, timezone: Asia/Urumqi}\nstate_dir: /s\n" + bad, "", "/s", "A-1", "Asia/Urumqi"},
+		"defaults":           {bad, "", "/var/lib/ingestd", "STATION-1", "Asia/Shanghai"},
+		"bad id":             {"station: {id: no spaces}\nstate_dir: /s\n", "", "/s", "", "Asia/Shanghai"},
+		"bad zone":           {"station: {id: A-1, timezone: Mars}\nstate_dir: /s\n", "", "/s", "A-1", ""},
+		"no group":           {"station: A-1\nstate_dir: /s\n", "", "/s", "", ""},
+		"empty folder":       {"station: {id: A-1}\nstate_dir: ''\n", "", "", "A-1", "Asia/Shanghai"},
+		"a slip in a name":   {"station: {di: A-1}\nstate_dri: /s\n", "", "", "", "Asia/Shanghai"},
+		"not YAML":           {"station: [\n", "", "", "", ""},
+		"not YAML, with env": {"station: [\n", "/e", "/e", "", ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if test.env != "" {
+				t.Setenv("INGESTD_STATE_DIR", test.env)
+			}
+			_, err := configs.Load(writeFile(t, test.yaml))
+			var e *configs.Error
+			if !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			zone := ""
+			if e.Timezone != nil {
+				zone = e.Timezone.String()
+			}
+			if e.StateDir != test.dir || e.StationID != test.id || zone != test.zone {
+				t.Errorf("folder %q, station %q, zone %q; want %+v", e.StateDir, e.StationID, zone, test)
+			}
+		})
+	}
+}

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/ledger"
 	"github.com/bodyworn/ingestd/storage/stationkey"
 )
 
@@ -27,7 +30,8 @@ const (
 // remembered; one without a marker gets one:
 //
 //  1. the marker is in the bucket, locked. A crash here: it is found by the next start.
-//  2. the journal knows its id. From here on no other bucket is taken.
+//  2. the ledger has it. A crash here: the next start writes it once more.
+//  3. the journal knows its id. From here on no other bucket is taken.
 func (s *Station) knowBucket(ctx context.Context) error {
 	store := s.vault.Describe()
 	seen, err := s.journal.BucketID(ctx, store)
@@ -42,8 +46,8 @@ func (s *Station) knowBucket(ctx context.Context) error {
 	})
 	switch {
 	case errors.Is(err, storage.ErrWrongBucket):
-		return fmt.Errorf("nothing is ingested: %w: compare storage.bucket and the store's address or folder with what was set up, and ask who moved or replaced the store; "+
-			"a store that is new on purpose gets another bucket name, and is then taken as a new one", err)
+		return s.refusedBucket(ctx, fmt.Errorf("nothing is ingested: %w: compare storage.bucket and the store's address or folder with what was set up, and ask who moved or replaced the store; "+
+			"a store that is new on purpose gets another bucket name, and is then taken as a new one", err))
 	case errors.Is(err, storage.ErrDenied):
 		return fmt.Errorf("nothing is ingested, which bucket this is can't be told: %w: let the station's key read and write below .ingestd/, as configs/policies/README.md shows", err)
 	case err != nil:
@@ -51,11 +55,24 @@ func (s *Station) knowBucket(ctx context.Context) error {
 	case seen != "":
 		return nil
 	}
+	if err := s.Record(ctx, ledger.Entry{
+		Event: "bucket.marked", Detail: map[string]string{"store": store, "bucket_id": m.BucketID, "how": how},
+	}); err != nil {
+		return err
+	}
 	if err := s.journal.SawBucket(ctx, store, m.BucketID); err != nil {
 		return err
 	}
 	s.emit(Event{Name: "storage.marked", Message: fmt.Sprintf("bucket %s has id %s, %s; another one under this name is refused from now on", store, m.BucketID, how)})
 	return nil
+}
+
+// refusedBucket tells the ledger why nothing is stored in a bucket, and gives the
+// reason back.
+func (s *Station) refusedBucket(ctx context.Context, reason error) error {
+	return errors.Join(reason, s.RecordRefusal(ctx, ledger.Entry{
+		Event: "bucket.refused", Reason: ReasonOf(reason), Detail: map[string]string{"store": s.vault.Describe()},
+	}))
 }
 
 // marker gives the marker of the bucket, and makes it where there is none and none was
@@ -206,6 +223,10 @@ func (s *Station) Audit(ctx context.Context) ([]storage.Finding, error) {
 		}
 		return nil, err
 	}
+	if err := s.recordErrors(ctx, findings); err != nil {
+		s.emit(Event{Name: "storage.audit", Level: Alarm, Err: err, Message: "what endangers footage in the bucket could not be written to the ledger"})
+		return findings, err
+	}
 	for _, f := range findings {
 		e := Event{Name: "storage.audit", Level: Warn, Message: fmt.Sprintf("%s: %s %s %s", f.Check, f.What, f.Why, f.Mend)}
 		switch f.Severity {
@@ -219,6 +240,36 @@ func (s *Station) Audit(ctx context.Context) ([]storage.Finding, error) {
 	return findings, nil
 }
 
+// recordErrors tells the ledger which findings are errors, when they are others than it
+// was told last: the same ones come back every day.
+func (s *Station) recordErrors(ctx context.Context, findings []storage.Finding) error {
+	var checks, words []string
+	for _, f := range findings {
+		if f.Severity != storage.SeverityError {
+			continue
+		}
+		checks = append(checks, f.Check)
+		// What was measured is another number each time.
+		if f.Check == storage.CheckFreeSpace || f.Check == storage.CheckStoreClock {
+			words = append(words, f.Check)
+		} else {
+			words = append(words, f.Check+": "+f.What)
+		}
+	}
+	store, now := s.vault.Describe(), strings.Join(words, "\n")
+	matter := "audit of " + store
+	before, err := s.journal.Told(ctx, matter)
+	if err != nil || before == now {
+		return err
+	}
+	e := ledger.Entry{Event: "bucket.audited", Reason: ReasonOf(errors.New(now)),
+		Detail: map[string]string{"store": store, "errors": strconv.Itoa(len(checks)), "checks": strings.Join(checks, " ")}}
+	if err := s.Record(ctx, e); err != nil {
+		return err
+	}
+	return s.journal.SetTold(ctx, matter, now)
+}
+
 func (s *Station) audit(ctx context.Context) ([]storage.Finding, error) {
 	seen, err := s.journal.BucketID(ctx, s.vault.Describe())
 	if err != nil {
@@ -229,13 +280,16 @@ func (s *Station) audit(ctx context.Context) ([]storage.Finding, error) {
 	}.Findings(ctx)
 }
 
-// KeepAuditing runs Audit now and once a day until ctx ends. A store that does not
-// answer is asked again sooner.
+// KeepAuditing runs Audit now and once a day until ctx ends, and then publishes what
+// the ledger has had since, also where no session ends. A store that does not answer is
+// asked again sooner.
 func (s *Station) KeepAuditing(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := auditEvery
 		if _, err := s.Audit(ctx); errors.Is(err, storage.ErrUnavailable) {
 			wait = auditRetry
+		} else if ctx.Err() == nil {
+			s.publish(ctx)
 		}
 		sleep(ctx, wait-rand.N(auditRetry/2)) // stations that share a store don't come as one
 	}

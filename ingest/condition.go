@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 const (
@@ -180,7 +182,8 @@ func (s *Station) MaySetClock() error {
 	return nil
 }
 
-// checkBeforeUse judges whether the recorder may go out again (第十条).
+// checkBeforeUse judges whether the recorder may go out again (第十条). The ledger has
+// it first.
 func (w *session) checkBeforeUse(ctx context.Context) error {
 	c := &w.record.Condition
 	verdict := c.Verdict
@@ -189,6 +192,16 @@ func (w *session) checkBeforeUse(ctx context.Context) error {
 	}
 	checked := device.CheckBeforeUse(w.health, verdict, 0, w.cfg.PreUse)
 	c.PreUse = &checked
+	text, err := json.Marshal(checked)
+	if err != nil {
+		return fmt.Errorf("the check before use: %w", err)
+	}
+	if err := w.Record(ctx, ledger.Entry{
+		Event: "preuse.checked", Session: w.record.ID, Recorder: w.record.Recorder, Officer: w.record.Officer,
+		Detail: map[string]string{"preuse": string(text)},
+	}); err != nil {
+		return err
+	}
 	return w.journal.SaveSession(ctx, w.record)
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage"
@@ -51,19 +52,75 @@ func LedgerPrefix(station string) string { return station + "/ledger" }
 func keysPrefix(station string) string { return station + "/keys/" }
 
 // Record writes down what has happened; it is durable and signed for when this
-// returns. What is shown of it to anybody comes after. Station, time and clock are
-// filled in; the actor is the station where none is given.
+// returns. What is shown of it to anybody comes after. Station and clock are filled in;
+// where none is given, the actor is the station and the time is now.
 func (s *Station) Record(ctx context.Context, e ledger.Entry) error {
 	e.Station, e.Actor = s.cfg.ID, cmp.Or(e.Actor, "station")
-	e.Time = s.journal.Now().In(s.cfg.Location)
-	e.Clock = "kept by a time service"
-	if clock := s.stationClock(); !clock.Synchronised {
-		e.Clock = clock.Why
+	if e.Time.IsZero() {
+		e.Time = s.journal.Now()
 	}
+	e.Time = e.Time.In(s.cfg.Location)
+	e.Clock = ClockWords(s.stationClock())
 	if _, err := s.evidence.Ledger.Append(ctx, e); err != nil {
 		return fmt.Errorf("write %s to the ledger: %w", e.Event, err)
 	}
 	return nil
+}
+
+// RecordRefusal is Record for what was refused, unless it repeats what was just told;
+// see RepeatsRefusal.
+func (s *Station) RecordRefusal(ctx context.Context, e ledger.Entry) error {
+	e.Actor = cmp.Or(e.Actor, "station")
+	again, err := RepeatsRefusal(ctx, s.evidence.Ledger, e, s.journal.Now())
+	if err != nil {
+		return fmt.Errorf("write %s to the ledger: %w", e.Event, err)
+	}
+	if again {
+		return nil
+	}
+	return s.Record(ctx, e)
+}
+
+// refusedAgain is how long the same refusal is one line: a supervisor starts a daemon
+// that is refused again and again, and the ledger would be full of it.
+const refusedAgain = time.Hour
+
+// RepeatsRefusal tells whether the last line of a ledger is the same refusal, by the
+// same actor and for the same reason, and not an hour old.
+func RepeatsRefusal(ctx context.Context, l *ledger.Ledger, e ledger.Entry, now time.Time) (bool, error) {
+	size, err := l.Size()
+	if err != nil || size == 0 {
+		return false, err
+	}
+	for last, err := range l.Read(ctx, size-1) {
+		if err != nil {
+			return false, err
+		}
+		age := now.Sub(last.Entry.Time)
+		return last.Entry.Event == e.Event && last.Entry.Actor == e.Actor && last.Entry.Reason == e.Reason && age >= 0 && age < refusedAgain, nil
+	}
+	return false, nil
+}
+
+// reasonAtMost bounds the words of an error in the ledger, in bytes: they may list all
+// that is wrong with a file.
+const reasonAtMost = 16 << 10
+
+// ReasonOf gives an error the form that a line of the ledger can hold.
+func ReasonOf(err error) string {
+	words := err.Error()
+	if len(words) > reasonAtMost {
+		words = words[:reasonAtMost] + "…"
+	}
+	return strings.ToValidUTF8(words, "\uFFFD")
+}
+
+// ClockWords is the state of a station's clock in the words of the ledger.
+func ClockWords(clock device.StationClock) string {
+	if clock.Synchronised {
+		return "kept by a time service"
+	}
+	return clock.Why
 }
 
 // recordSealed tells the ledger of a session whose documents are in the store. After a
@@ -92,8 +149,16 @@ func (s *Station) publish(ctx context.Context) {
 	}
 }
 
-// Publish brings what the ledger has by now into the bucket.
+// Publish brings what the ledger has by now into the bucket. How much is there is
+// remembered: a bucket that has less later was emptied.
 func (s *Station) Publish(ctx context.Context) error {
+	if err := s.missPublished(ctx); err != nil {
+		return err
+	}
+	size, err := s.evidence.Ledger.Size() // of what is there for sure when it was published
+	if err != nil {
+		return err
+	}
 	store, err := s.ledgerStore(ctx)
 	if err != nil {
 		return err
@@ -105,7 +170,7 @@ func (s *Station) Publish(ctx context.Context) error {
 	case s.published <- struct{}{}:
 	default: // KeepStamping will come to it
 	}
-	return nil
+	return s.journal.LedgerPublished(ctx, s.vault.Describe(), size)
 }
 
 // ledgerStore locks what it is given for as long as the longest-kept footage that the
@@ -113,6 +178,29 @@ func (s *Station) Publish(ctx context.Context) error {
 func (s *Station) ledgerStore(ctx context.Context) (LedgerStore, error) {
 	longest, err := s.journal.LongestLock(ctx)
 	return LedgerStore{s.vault, longest}, err
+}
+
+// missPublished tells of lines that were in the bucket and are not any more. To publish
+// them again is right and would hide that: it is written down before.
+func (s *Station) missPublished(ctx context.Context) error {
+	store := s.vault.Describe()
+	known, err := s.journal.PublishedLedger(ctx, store)
+	if err != nil || known == 0 {
+		return err
+	}
+	there, err := ledger.PublishedSize(ctx, LedgerStore{Vault: s.vault}, LedgerPrefix(s.cfg.ID))
+	if err != nil || there >= known {
+		return err
+	}
+	if err := s.RecordRefusal(ctx, ledger.Entry{
+		Event: "ledger.republished", Reason: "lines that were published are not in the bucket any more, and are published again",
+		Detail: map[string]string{"store": store, "published": strconv.FormatInt(known, 10), "found": strconv.FormatInt(there, 10)},
+	}); err != nil {
+		return err
+	}
+	s.emit(Event{Name: "ledger.republished", Level: Alarm, Message: fmt.Sprintf(
+		"%d lines of the ledger were in the bucket, and %d are: find out who has emptied it, and what else is gone: ingestd verify --all", known, there)})
+	return nil
 }
 
 // publishKey puts the public key where the documents are that it signs.

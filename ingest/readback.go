@@ -90,7 +90,7 @@ func (w *session) quarantine(ctx context.Context, f *journal.File, wrong string)
 	q := journal.Quarantined{
 		Key: f.Object.Key, Version: f.Object.VersionID, Session: w.record.ID, File: f.ID, Reason: wrong, At: w.journal.Now(),
 	}
-	if err := w.journal.Quarantine(ctx, q); err != nil {
+	if err := w.Station.quarantine(ctx, q); err != nil {
 		return err
 	}
 	return w.tryAgain(ctx, f, wrongObject, fmt.Sprintf("%s; the object %s, version %s, is in quarantine", wrong, q.Key, q.Version), true)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 const (
@@ -77,7 +79,7 @@ func (s *Station) scrubSession(ctx context.Context, session journal.Session, ban
 		if f.Problem == Mismatch && f.Version != "" {
 			// As long as the recorder has the file, its next docking stores it again.
 			q := journal.Quarantined{Key: f.Key, Version: f.Version, Session: session.ID, Reason: f.Detail, At: s.journal.Now()}
-			if err := s.journal.Quarantine(ctx, q); err != nil {
+			if err := s.quarantine(ctx, q); err != nil {
 				return err
 			}
 		}
@@ -90,6 +92,12 @@ func (s *Station) scrubSession(ctx context.Context, session journal.Session, ban
 		s.emit(e)
 	}
 	proof := journal.Scrub{Session: session.ID, At: s.journal.Now(), Objects: result.Objects, Bytes: result.Bytes, Findings: len(result.Findings)}
+	if err := s.Record(ctx, ledger.Entry{
+		Event: "session.scrubbed", Session: session.ID, Recorder: session.Recorder, Officer: session.Officer, Time: proof.At,
+		Detail: map[string]string{"objects": strconv.Itoa(proof.Objects), "bytes": strconv.FormatInt(proof.Bytes, 10), "findings": strconv.Itoa(proof.Findings)},
+	}); err != nil {
+		return err
+	}
 	if err := s.journal.Scrubbed(ctx, proof); err != nil {
 		return err
 	}
@@ -100,6 +108,22 @@ func (s *Station) scrubSession(ctx context.Context, session journal.Session, ban
 	}
 	s.emit(told)
 	return nil
+}
+
+// quarantine writes down that an object is corrupt, in the ledger first. One that is in
+// quarantine already is not told again.
+func (s *Station) quarantine(ctx context.Context, q journal.Quarantined) error {
+	known, err := s.journal.IsQuarantined(ctx, q.Key, q.Version)
+	if err != nil || known != nil {
+		return err
+	}
+	if err := s.Record(ctx, ledger.Entry{
+		Event: "object.quarantined", Session: q.Session, Reason: q.Reason, Time: q.At,
+		Objects: []ledger.Object{{Key: q.Key, Version: q.Version}},
+	}); err != nil {
+		return err
+	}
+	return s.journal.Quarantine(ctx, q)
 }
 
 // pacer keeps the reading of one session within its budget and out of the way of

@@ -14,6 +14,7 @@ import (
 	"github.com/bodyworn/ingestd/device/staging"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/ledger"
 	"github.com/bodyworn/ingestd/storage/policy"
 	"github.com/bodyworn/ingestd/storage/tsa"
 )
@@ -144,6 +145,9 @@ func (s *Station) Prepare(ctx context.Context) error {
 	}
 	if age := s.journal.Now().Sub(passed); age < 0 || age > selfTestEvery {
 		remarks, err := s.vault.SelfTest(ctx)
+		if err != nil && !errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
+			err = s.refusedBucket(ctx, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -250,6 +254,12 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 		report.State = UnknownDevice
 	default:
 		report.State = Failed
+	}
+	if refused := errors.Is(err, ErrConflict) || errors.Is(err, ErrUnregistered); refused && d.Slot != StagingSlot {
+		err = errors.Join(err, s.Record(context.WithoutCancel(ctx), ledger.Entry{
+			Event: "recorder.refused", Recorder: w.record.Recorder, Officer: w.record.Officer, Reason: ReasonOf(err),
+			Detail: map[string]string{"slot": d.Slot},
+		}))
 	}
 	w.tell(report, err)
 	w.show(report.State)

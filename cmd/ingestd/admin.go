@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bodyworn/ingestd/configs"
+	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage/embedded"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 func (a *app) recordersCmd() *cobra.Command {
@@ -29,7 +32,11 @@ func (a *app) recordersCmd() *cobra.Command {
 	add.Flags().StringVar(&r.Profile, "profile", "", "`NAME` of its make's profile; empty: as it is recognised")
 	add.Flags().StringVar(&r.Unit, "unit", "", "`NAME` of the unit (部门) that it belongs to, for rules of the retention file")
 	add.Flags().StringVar(&r.Note, "note", "", "anything worth noting; no names of people")
-	return group("recorders", "The register of recorders (台账), and the makes that are known", add, a.recordersProfilesCmd(), a.recordersTestCmd(), &cobra.Command{
+	remove := &cobra.Command{
+		Use: "remove SERIAL", Short: "Take a recorder out of the register; its sessions stay", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.recordersRemove(cmd.Context(), args[0]) },
+	}
+	return group("recorders", "The register of recorders (台账), and the makes that are known", add, remove, a.recordersProfilesCmd(), a.recordersTestCmd(), &cobra.Command{
 		Use: "list", Short: "List the register", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.recordersList(cmd.Context()) },
 	})
@@ -39,7 +46,7 @@ func (a *app) recordersAdd(ctx context.Context, r journal.Recorder) (err error) 
 	if strings.Trim(r.Serial, "0 \t") == "" {
 		return usage(fmt.Errorf("serial number %q names no recorder", r.Serial))
 	}
-	w, err := a.openJournal(journal.Share)
+	w, err := a.openRegister(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,7 +61,61 @@ func (a *app) recordersAdd(ctx context.Context, r journal.Recorder) (err error) 
 		}
 	}
 	r.AddedAt = w.journal.Now()
+	// The note is in no ledger: nothing could ever be taken out of it again.
+	if err := w.record(ctx, ledger.Entry{
+		Event: "recorder.registered", Recorder: r.Serial, Time: r.AddedAt,
+		Detail: map[string]string{"officer": r.Officer, "unit": r.Unit, "profile": r.Profile},
+	}); err != nil {
+		return err
+	}
 	return w.journal.AddRecorder(ctx, r)
+}
+
+func (a *app) recordersRemove(ctx context.Context, serial string) (err error) {
+	w, err := a.openRegister(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	all, err := w.journal.Recorders(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(all, func(r journal.Recorder) bool { return r.Serial == serial }) {
+		return exitError{exitNotFound, fmt.Errorf("recorder %s is not in the register", serial)}
+	}
+	if err := w.record(ctx, ledger.Entry{Event: "recorder.removed", Recorder: serial}); err != nil {
+		return err
+	}
+	return w.journal.RemoveRecorder(ctx, serial)
+}
+
+// openRegister opens journal and ledger for a change of the register. A station that
+// has signed nothing yet begins with it, and no daemon can be at work meanwhile.
+func (a *app) openRegister(ctx context.Context) (*workplace, error) {
+	cfg, err := a.loadSettings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w, err := openJournalOf(cfg, journal.Share)
+	if err != nil {
+		return nil, err
+	}
+	err = w.joinEvidence(ctx, a.toldRepair)
+	if err == nil {
+		return w, nil
+	}
+	if err = errors.Join(err, w.close()); !errors.Is(err, errNothingSigned) {
+		return nil, err
+	}
+	if w, err = openJournalOf(cfg, journal.Own); err != nil {
+		return nil, err
+	}
+	err = w.openEvidence(ctx, func(e ingest.Event) { fmt.Fprintln(a.err, "ingestd: the ledger was put right:", tame(e.Message)) })
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
 }
 
 func (a *app) recordersList(ctx context.Context) (err error) {

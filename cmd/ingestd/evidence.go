@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage/ledger"
 	"github.com/bodyworn/ingestd/storage/stationkey"
@@ -40,13 +41,14 @@ func (w *workplace) keyFile() string {
 func (w *workplace) openEvidence(ctx context.Context, emit func(ingest.Event)) (err error) {
 	e := &w.evidence
 	e.Key, err = stationkey.Load(w.keyFile())
-	if errors.Is(err, stationkey.ErrNone) {
+	made := errors.Is(err, stationkey.ErrNone)
+	if made {
 		e.Key, err = w.makeKey()
 	}
 	if err != nil {
 		return err
 	}
-	if err := w.ledgerIsThere(); err != nil {
+	if err := w.ledgerIsThere(ctx, made); err != nil {
 		return err
 	}
 	e.Ledger, err = ledger.Open(ctx, filepath.Join(w.cfg.StateDir, ledgerName), ingest.LedgerSigner(e.Key, w.cfg.Station.ID), func(r ledger.Repair) {
@@ -57,9 +59,8 @@ func (w *workplace) openEvidence(ctx context.Context, emit func(ingest.Event)) (
 	}
 	size, err := e.Ledger.Size()
 	if err == nil && size == 0 {
-		_, err = e.Ledger.Append(ctx, ledger.Entry{
-			Time: w.journal.Now().In(w.cfg.Station.Timezone), Station: w.cfg.Station.ID, Actor: actor(), Event: "key.made",
-			Detail: map[string]string{"fingerprint": e.Key.Fingerprint(), "public_key": e.Key.AuthorizedKey()},
+		err = w.record(ctx, ledger.Entry{
+			Event: "key.made", Detail: map[string]string{"fingerprint": e.Key.Fingerprint(), "public_key": e.Key.AuthorizedKey()},
 		})
 	}
 	if err != nil {
@@ -68,15 +69,29 @@ func (w *workplace) openEvidence(ctx context.Context, emit func(ingest.Event)) (
 	return w.openRing()
 }
 
-// ledgerIsThere refuses to begin a ledger anew where there was one: the station itself
-// would sign another past.
-func (w *workplace) ledgerIsThere() error {
+// ledgerIsThere refuses to begin a ledger anew where there was one, as the ring shows,
+// or sessions that have ended: the station itself would sign another past. With a key
+// that was only made now, those are of a time when nothing was signed.
+func (w *workplace) ledgerIsThere(ctx context.Context, keyMade bool) error {
 	dir := filepath.Join(w.cfg.StateDir, ledgerName)
 	if _, err := os.Lstat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	gone := fmt.Errorf("the ledger %s is gone: put it back from its backup, or take it from the bucket: ingestd ledger fetch", dir)
 	if _, err := os.Lstat(filepath.Join(w.cfg.StateDir, ringName)); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, fmt.Errorf("the ledger %s is gone: put it back from its backup, or take it from the bucket: ingestd ledger fetch", dir))
+		return errors.Join(err, gone)
+	}
+	if keyMade {
+		return nil
+	}
+	all, err := w.journal.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.State == journal.StateSealed || s.State == journal.StateFailed {
+			return gone
+		}
 	}
 	return nil
 }

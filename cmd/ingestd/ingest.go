@@ -47,7 +47,7 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 	} else if !info.IsDir() {
 		return usage(fmt.Errorf("%s is not a directory: ingest takes a mounted card or a directory", dir))
 	}
-	cfg, err := configs.Load(a.configFile)
+	cfg, err := a.loadSettings(ctx)
 	if err != nil {
 		return err
 	}
@@ -73,6 +73,9 @@ func (a *app) ingest(ctx context.Context, dir string, o ingest.Options) (err err
 		}
 	}
 	if err := w.openEvidence(ctx, emit); err != nil {
+		return err
+	}
+	if err := w.takeSettings(ctx); err != nil {
 		return err
 	}
 	station := w.station(emit)

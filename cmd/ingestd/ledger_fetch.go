@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage/ledger"
+	"github.com/bodyworn/ingestd/storage/stationkey"
 )
 
 func (a *app) ledgerFetchCmd() *cobra.Command {
@@ -30,6 +33,12 @@ func (a *app) ledgerFetch(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
+	// Where the list of trusted keys is gone too, it has again the key that signs.
+	if _, err := os.Lstat(filepath.Join(w.cfg.StateDir, ringName)); errors.Is(err, fs.ErrNotExist) {
+		if w.evidence.Key, err = stationkey.Load(w.keyFile()); err != nil {
+			return fmt.Errorf("whose ledger it is can't be told, the list of trusted keys is gone too: %w", err)
+		}
+	}
 	if err := w.openRing(); err != nil {
 		return err
 	}
@@ -41,6 +50,10 @@ func (a *app) ledgerFetch(ctx context.Context) (err error) {
 	size, unsigned, err := ledger.Fetch(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(id), dir, signer.Key, ingest.LedgerOrigin(id))
 	if err != nil {
 		return broken(err)
+	}
+	// Its last lines may be missing: what they said of settings and bucket is said again.
+	if err := w.journal.ForgetTold(ctx); err != nil {
+		return err
 	}
 	fmt.Fprintf(a.out, "%s has the %d entries that the bucket has\n", dir, size)
 	if unsigned > 0 {

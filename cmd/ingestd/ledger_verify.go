@@ -19,6 +19,7 @@ import (
 const (
 	findingGone        = "gone"        // the bucket has a ledger, the folder is not there
 	findingHidden      = "hidden"      // a published object is listed and can't be read
+	findingEmptied     = "emptied"     // the bucket has fewer lines than were published
 	findingUnpublished = "unpublished" // told: entries that are not in the bucket yet
 	findingUnstamped   = "unstamped"   // told: published entries that no time stamp covers yet
 	findingUnchecked   = "unchecked"   // told: by whom the time stamps are can't be told
@@ -151,6 +152,13 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 			return nil, err
 		default:
 			v.Bucket = v.take(r, "")
+			published, err := w.journal.PublishedLedger(ctx, w.vault.Describe())
+			if err != nil {
+				return nil, err
+			}
+			if v.Bucket.Size < published {
+				v.find(findingEmptied, fmt.Sprintf("the bucket has %d entries, and %d were published in it: somebody has taken them away", v.Bucket.Size, published))
+			}
 		}
 	}
 	if v.Bucket != nil {

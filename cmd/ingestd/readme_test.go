@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -77,5 +78,59 @@ func TestEventsAreDocumented(t *testing.T) {
 	}
 	if len(emitted) < 20 {
 		t.Errorf("only %d events were found in the code", len(emitted))
+	}
+}
+
+// Every event that the code writes to the ledger is in the table of its format, and no
+// other.
+func TestLedgerEventsAreDocumented(t *testing.T) {
+	t.Parallel()
+	written, documented := map[string]bool{}, map[string]bool{}
+	given := regexp.MustCompile(`\bEvent(?:: |\s+= )([^,\n}]+)`)
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		code, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(code), "ledger.Entry{") {
+			return err
+		}
+		for _, m := range given.FindAllStringSubmatch(string(code), -1) {
+			name, isText := strings.CutPrefix(m[1], `"`)
+			switch {
+			case m[1] == `"session." + string(r.State)`:
+				written["session.sealed"], written["session.failed"] = true, true
+			case isText && strings.HasSuffix(name, `"`):
+				written[strings.TrimSuffix(name, `"`)] = true
+			default:
+				t.Errorf("%s: which event %s is can't be told: give it as a text", path, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../storage/ledger/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "\n## The events\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+\\.[a-z_]+)` \\|").FindAllStringSubmatch(table, -1) {
+		documented[m[1]] = true
+	}
+	for e := range written {
+		if !documented[e] {
+			t.Errorf("the event %s is not in storage/ledger/README.md", e)
+		}
+	}
+	for e := range documented {
+		if !written[e] {
+			t.Errorf("storage/ledger/README.md lists %s, which nothing writes", e)
+		}
+	}
+	if len(written) < 15 {
+		t.Errorf("only %d events were found in the code", len(written))
 	}
 }

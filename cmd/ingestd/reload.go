@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,6 +17,7 @@ import (
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device/dock"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 // liveSettings are those that a running daemon takes over, for recorders that are
@@ -49,7 +51,7 @@ func (r *running) reloadOnHangUp(ctx context.Context) (stop func()) {
 		for {
 			select {
 			case <-hangUp:
-				r.reload()
+				r.reload(ctx)
 			case <-ctx.Done():
 				return
 			}
@@ -63,10 +65,13 @@ func (r *running) reloadOnHangUp(ctx context.Context) (stop func()) {
 }
 
 // reload puts the settings of the file in force, as a whole or not at all.
-func (r *running) reload() {
+func (r *running) reload(ctx context.Context) {
+	refuse := func(err error) {
+		r.emit(ingest.Event{Name: "config.refused", Level: ingest.Alarm, Err: err, Message: "the settings were not taken over; those from before stay in force"})
+	}
 	cfg, err := configs.Load(r.configFile)
 	if err != nil {
-		r.emit(ingest.Event{Name: "config.refused", Level: ingest.Alarm, Err: err, Message: "the settings were not taken over; those from before stay in force"})
+		refuse(errors.Join(err, r.station.RecordRefusal(ctx, settingsRefused(err))))
 		return
 	}
 	taken, restart := changes(r.now, cfg)
@@ -78,6 +83,12 @@ func (r *running) reload() {
 	months := next.Retention.Months
 	next.Retention = cfg.Retention // with the rules that its file held when it was loaded
 	next.Retention.Months = months
+	if len(taken)+len(restart) > 0 {
+		if err := r.recordChange(ctx, &next, taken, restart); err != nil {
+			refuse(err)
+			return
+		}
+	}
 	r.now = &next
 
 	r.log.Store(new(newLogger(r.err, next.Log)))
@@ -90,11 +101,11 @@ func (r *running) reload() {
 	e := ingest.Event{Name: "config.reloaded", Message: "nothing has changed"}
 	var words []string
 	if len(taken) > 0 {
-		words = append(words, "in force: "+strings.Join(taken, ", "))
+		words = append(words, "in force: "+wordsOfChanges(taken))
 	}
 	if len(restart) > 0 {
 		e.Level = ingest.Warn
-		words = append(words, "in force only after ingestd is started again: "+strings.Join(restart, ", "))
+		words = append(words, "in force only after ingestd is started again: "+strings.Join(namesOf(restart), ", "))
 	}
 	if len(words) > 0 {
 		e.Message = strings.Join(words, "; ")
@@ -102,8 +113,43 @@ func (r *running) reload() {
 	r.emit(e)
 }
 
+// recordChange tells the ledger what has changed, before it is in force.
+func (r *running) recordChange(ctx context.Context, next *configs.Config, taken, restart []change) error {
+	e := ledger.Entry{Event: "config.changed", Detail: settingsDetail(next)}
+	if len(taken) > 0 {
+		e.Detail["in_force"] = wordsOfChanges(taken)
+	}
+	if len(restart) > 0 {
+		e.Detail["after_restart"] = wordsOfChanges(restart)
+	}
+	if err := r.station.Record(ctx, e); err != nil {
+		return err
+	}
+	return r.workplace.journal.SetTold(ctx, settingsMatter, settingsMark(next))
+}
+
+// change is one setting that differs.
+type change struct{ key, was, is string }
+
+func (c change) String() string { return fmt.Sprintf("%s (%s, was %s)", c.key, c.is, c.was) }
+
+func wordsOfChanges(all []change) string {
+	var words []string
+	for _, c := range all {
+		words = append(words, c.String())
+	}
+	return strings.Join(words, ", ")
+}
+
+func namesOf(all []change) (names []string) {
+	for _, c := range all {
+		names = append(names, c.key)
+	}
+	return names
+}
+
 // changes tells what differs, by what it takes to put it in force.
-func changes(from, to *configs.Config) (live, restart []string) {
+func changes(from, to *configs.Config) (live, restart []change) {
 	before, after := valuesOf(from), valuesOf(to)
 	var keys []string
 	for key := range after {
@@ -124,9 +170,9 @@ func changes(from, to *configs.Config) (live, restart []string) {
 			return key == name || strings.HasSuffix(name, ".") && strings.HasPrefix(key, name)
 		})
 		if isLive {
-			live = append(live, fmt.Sprintf("%s (%s, was %s)", key, is, was))
+			live = append(live, change{key, was, is})
 		} else {
-			restart = append(restart, key)
+			restart = append(restart, change{key, was, is})
 		}
 	}
 	return live, restart

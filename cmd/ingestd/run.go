@@ -53,6 +53,11 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	if err := w.openEvidence(ctx, emit); err != nil {
 		return err
 	}
+	if !checkOnly {
+		if err := w.takeSettings(ctx); err != nil {
+			return err
+		}
+	}
 	r.station = w.station(emit)
 	if err := r.station.Prepare(ctx); err != nil {
 		if errors.Is(context.Cause(ctx), context.Canceled) { // told to stop while it started

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 func (a *app) verifyCmd() *cobra.Command {
@@ -25,7 +26,7 @@ func (a *app) verifyCmd() *cobra.Command {
 		Long: `verify reads every byte of the named sessions, or of all of them, from the
 store, compares it with the manifests, looks at the locks, and lists what is
 missing, different, unlocked, hidden or not accounted for. It may run beside the
-daemon.
+daemon. The ledger has a line of it, or it is said why not.
 
 With --sample it reads that part of all stored objects, drawn at random, and prints
 the seed: with --seed the same ones are drawn again, as long as nothing was stored
@@ -65,7 +66,11 @@ checked · 5 no such session or folder.`,
 				if cmd.Flags().Changed("seed") {
 					return usage(errors.New("--seed is for --sample"))
 				}
-				return a.verify(cmd.Context(), func(ctx context.Context, v *ingest.Verifier) (ingest.Verification, error) {
+				scope := strings.Join(args, " ")
+				if all {
+					scope = "all"
+				}
+				return a.verify(cmd.Context(), scope, func(ctx context.Context, v *ingest.Verifier) (ingest.Verification, error) {
 					if all {
 						return v.All(ctx)
 					}
@@ -79,7 +84,7 @@ checked · 5 no such session or folder.`,
 			if !cmd.Flags().Changed("seed") {
 				seed = uint64(rand.Uint32()) // short enough to be typed
 			}
-			return a.verify(cmd.Context(), func(ctx context.Context, v *ingest.Verifier) (ingest.Verification, error) {
+			return a.verify(cmd.Context(), "sample of "+sample, func(ctx context.Context, v *ingest.Verifier) (ingest.Verification, error) {
 				return v.Sample(ctx, percent, seed)
 			})
 		},
@@ -100,7 +105,7 @@ func parsePercent(text string) (float64, error) {
 	return percent, nil
 }
 
-func (a *app) verify(ctx context.Context, read func(context.Context, *ingest.Verifier) (ingest.Verification, error)) (err error) {
+func (a *app) verify(ctx context.Context, scope string, read func(context.Context, *ingest.Verifier) (ingest.Verification, error)) (err error) {
 	w, err := a.open(ctx, journal.Share, a.err)
 	if err != nil {
 		return err
@@ -119,6 +124,10 @@ func (a *app) verify(ctx context.Context, read func(context.Context, *ingest.Ver
 	if err != nil {
 		return err
 	}
+	if err := w.recordVerification(ctx, a.toldRepair, scope, result); err != nil && !errors.Is(err, errNothingSigned) {
+		// Whoever may read the store may look whether it is whole, also without the key.
+		fmt.Fprintln(a.err, "ingestd: the ledger does not have this verification, or not in the bucket:", tame(err.Error()))
+	}
 	if a.output == "json" {
 		err = printJSON(a.out, struct {
 			Schema string `json:"schema"`
@@ -131,6 +140,38 @@ func (a *app) verify(ctx context.Context, read func(context.Context, *ingest.Ver
 		err = exitError{exitFindings, fmt.Errorf("not everything is as it must be: %d finding(s)", len(result.Findings))}
 	}
 	return err
+}
+
+// foundAtMost bounds the objects that one line names; all findings are counted.
+const foundAtMost = 200
+
+// recordVerification tells the ledger what was read and found, before it is shown, and
+// publishes it.
+func (w *workplace) recordVerification(ctx context.Context, told func(ledger.Repair), scope string, r ingest.Verification) error {
+	if err := w.joinEvidence(ctx, told); err != nil {
+		return err
+	}
+	e := ledger.Entry{Event: "verify.done", Detail: map[string]string{
+		"scope": scope, "sessions": strconv.Itoa(r.Sessions), "objects": strconv.Itoa(r.Objects),
+		"bytes": strconv.FormatInt(r.Bytes, 10), "findings": strconv.Itoa(len(r.Findings)),
+	}}
+	if r.Sample != nil {
+		e.Detail["seed"] = strconv.FormatUint(r.Sample.Seed, 10)
+	}
+	kinds := map[ingest.Problem]int{}
+	for i, f := range r.Findings {
+		kinds[f.Problem]++
+		if i < foundAtMost {
+			e.Objects = append(e.Objects, ledger.Object{Key: strings.ToValidUTF8(f.Key, "\uFFFD"), Version: f.Version})
+		}
+	}
+	for kind, n := range kinds {
+		e.Detail[string(kind)] = strconv.Itoa(n)
+	}
+	if err := w.record(ctx, e); err != nil {
+		return err
+	}
+	return w.station(nil).Publish(ctx)
 }
 
 func (a *app) printVerification(r ingest.Verification) {

@@ -14,6 +14,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/embedded"
+	"github.com/bodyworn/ingestd/storage/ledger"
 	"github.com/bodyworn/ingestd/storage/tsa"
 )
 
@@ -38,20 +39,30 @@ type workplace struct {
 }
 
 // openJournal loads the settings and opens the journal alone.
-func (a *app) openJournal(access journal.Access) (_ *workplace, err error) {
-	w := &workplace{}
-	if w.cfg, err = configs.Load(a.configFile); err != nil {
+func (a *app) openJournal(access journal.Access) (*workplace, error) {
+	cfg, err := configs.Load(a.configFile)
+	if err != nil {
 		return nil, err
 	}
+	return openJournalOf(cfg, access)
+}
+
+func openJournalOf(cfg *configs.Config, access journal.Access) (_ *workplace, err error) {
+	w := &workplace{cfg: cfg}
 	if w.journal, err = journal.Open(w.cfg.StateDir, access); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
-// open opens all of it. What the embedded store says goes to log.
+// open opens all of it. What the embedded store says goes to log. What is refused is
+// written to the ledger, if there is one.
 func (a *app) open(ctx context.Context, access journal.Access, log io.Writer) (_ *workplace, err error) {
-	w, err := a.openJournal(access)
+	cfg, err := a.loadSettings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w, err := openJournalOf(cfg, access)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +78,9 @@ func (a *app) open(ctx context.Context, access journal.Access, log io.Writer) (_
 		// Another ingestd, whose store it was, has ended in this moment. The next one
 		// is ours.
 		if again := try < openTries && w.store != nil && !w.store.Started() && w.store.Err() != nil; !again {
+			if access == journal.Own && errors.Is(err, storage.ErrNoLock) {
+				a.tellRefusal(ctx, w.cfg, ledger.Entry{Event: "bucket.refused", Reason: ingest.ReasonOf(err), Detail: map[string]string{"store": w.cfg.Storage.Bucket}})
+			}
 			return nil, errors.Join(err, w.close())
 		}
 		if err := w.store.Close(); err != nil {

@@ -2,6 +2,7 @@ package fetched_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emmansun/gmsm/sm3"
 
 	"github.com/bodyworn/ingestd/ingest/fetched"
 	"github.com/bodyworn/ingestd/ingest/manifest"
@@ -364,12 +367,7 @@ func TestTheListOfSM3(t *testing.T) {
 			o := w.options()
 			o.Ledger = "" // it has the manifest without SM3
 			o.Checkpoints = nil
-			var got []string
-			for _, f := range w.check(w.dir, o).Findings {
-				got = append(got, string(f.Problem)+" "+f.Path)
-			}
-			slices.Sort(got)
-			if !slices.Equal(got, c.want) {
+			if got := told(w.check(w.dir, o).Findings); !slices.Equal(got, c.want) {
 				t.Errorf("found %q, want %q", got, c.want)
 			}
 		})

@@ -20,6 +20,21 @@ func (j *Journal) AddRecorder(ctx context.Context, r Recorder) error {
 	})
 }
 
+// RemoveRecorder takes a recorder out of the register; ErrNotFound: it is not in it.
+// Its sessions stay.
+func (j *Journal) RemoveRecorder(ctx context.Context, serial string) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		done, err := tx.Exec("DELETE FROM recorders WHERE serial = ?", serial)
+		if err != nil {
+			return err
+		}
+		if n, err := done.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+		return fmt.Errorf("recorder %s: %w", serial, ErrNotFound)
+	})
+}
+
 // Recorders gives the register in the order of serial numbers.
 func (j *Journal) Recorders(ctx context.Context) (_ []Recorder, err error) {
 	rows, err := j.db.QueryContext(ctx, "SELECT serial, officer, note, profile, unit, added_at FROM recorders ORDER BY serial")

@@ -125,6 +125,16 @@ func number(text string) int64 {
 	return n
 }
 
+// PublishedSize is the number of lines that a bucket holds, as its keys tell it; what
+// is in them is for VerifyPublished.
+func PublishedSize(ctx context.Context, store Store, prefix string) (int64, error) {
+	there, err := listPublished(ctx, store, prefix)
+	if err != nil {
+		return 0, fmt.Errorf("size of the published ledger %s: %w", prefix, err)
+	}
+	return there.end(), nil
+}
+
 // end is the number of lines that the bucket holds.
 func (p *published) end() int64 {
 	if len(p.segments) == 0 {
