@@ -59,7 +59,7 @@ func (c *checker) ledger(ctx context.Context) (err error) {
 		return nil // that is told
 	}
 	origin := ingest.LedgerOrigin(station)
-	r, err := ledger.VerifyPublished(ctx, store, ledgerKeys, "", key, origin, c.Checkpoints...)
+	r, err := ledger.VerifyPublished(ctx, store, ledgerKeys, "", ledger.Keys{key}, origin, c.Checkpoints...)
 	if err != nil {
 		return err
 	}
