@@ -30,15 +30,12 @@ func (a *app) ledgerFetch(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	if err := w.openRing(); err != nil {
-		return err
-	}
 	signer, err := w.currentSigner()
 	if err != nil {
 		return err
 	}
 	dir, id := filepath.Join(w.cfg.StateDir, ledgerName), w.cfg.Station.ID
-	size, unsigned, err := ledger.Fetch(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(id), dir, signer.Key, ingest.LedgerOrigin(id))
+	size, unsigned, err := ledger.Fetch(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(id), dir, ledgerKeys(w.evidence.Ring, signer), ingest.LedgerOrigin(id))
 	if err != nil {
 		return broken(err)
 	}

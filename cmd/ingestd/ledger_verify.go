@@ -20,6 +20,7 @@ const (
 	findingGone        = "gone"        // the bucket has a ledger, the folder is not there
 	findingHidden      = "hidden"      // a published object is listed and can't be read
 	findingUnpublished = "unpublished" // told: entries that are not in the bucket yet
+	findingRotation    = "rotation"    // told: a change of the key was cut off
 )
 
 func (a *app) ledgerVerifyCmd() *cobra.Command {
@@ -33,7 +34,8 @@ over them, and compares it with all checkpoints in the bucket and with those in
 elsewhere show that an older state of everything was put back. It changes nothing and
 may run beside the daemon.
 
-It trusts the key in allowed_signers: compare the fingerprint with the one on paper.
+It trusts the keys in allowed_signers, each up to the line with which it handed over
+to the next: compare the fingerprints with those on paper.
 
 Exit codes: 0 all that was signed is there and unchanged · 3 there are findings ·
 5 there is no ledger.`,
@@ -124,6 +126,10 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 		Schema: "ingestd.ledger-verify/1", Origin: w.origin(), Key: signer.Fingerprint(),
 		Checkpoints: []string{}, Findings: []ledgerFinding{}, Told: []ledgerFinding{},
 	}
+	keys := ledgerKeys(w.evidence.Ring, signer)
+	if w.rotationCutOff() {
+		v.Told = append(v.Told, ledgerFinding{findingRotation, nil, rotationCutOff})
+	}
 	there, err := w.hasLedger()
 	if err != nil {
 		return nil, err
@@ -137,7 +143,7 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 			dir = w.ledgerDir()
 		}
 		// The bucket is read first: what is published is in the folder before.
-		r, err := ledger.VerifyPublished(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(w.cfg.Station.ID), dir, signer.Key, w.origin())
+		r, err := ledger.VerifyPublished(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(w.cfg.Station.ID), dir, keys, w.origin())
 		switch {
 		case errors.Is(err, storage.ErrNotFound):
 			v.find(findingHidden, err.Error())
@@ -148,7 +154,7 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 		}
 	}
 	if there {
-		r, err := ledger.Verify(ctx, w.ledgerDir(), signer.Key, w.origin(), checkpoints...)
+		r, err := ledger.Verify(ctx, w.ledgerDir(), keys, w.origin(), checkpoints...)
 		if err != nil {
 			return nil, err
 		}
