@@ -105,7 +105,7 @@ func (a *app) keyRotate(ctx context.Context, reason string) (err error) {
 		done, err = w.rotate(ctx, reason, emit)
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
-		return cause
+		return fmt.Errorf("%w: %w", err, cause) // the error says which key is in force
 	}
 	if err != nil {
 		return err

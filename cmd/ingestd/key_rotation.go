@@ -58,7 +58,15 @@ func (w *workplace) settleRotation(ctx context.Context, emit func(ingest.Event))
 	if !errors.Is(err, ledger.ErrNotHandedOver) {
 		return done, err
 	}
-	// Nobody has ever been told of that key.
+	// Nobody has ever been told of that key, unless it is the ledger that was put back to
+	// an older state: the bucket knows.
+	l, err := w.signedLedger(ctx, old, r.former[:max(0, len(r.former)-1)], emit)
+	if err == nil {
+		err = l.Publish(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(w.cfg.Station.ID))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("whether the ledger was handed over to the key %s can't be told, so it is kept: %w", path, err)
+	}
 	if err := w.dropNextKey(); err != nil {
 		return nil, err
 	}

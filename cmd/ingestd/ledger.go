@@ -281,7 +281,7 @@ func noLedger(w *workplace) error {
 
 // broken gives what is wrong with a ledger the code of a finding.
 func broken(err error) error {
-	if errors.Is(err, ledger.ErrBroken) {
+	if errors.Is(err, ledger.ErrBroken) || errors.Is(err, ledger.ErrHandedOver) || errors.Is(err, ledger.ErrNotHandedOver) {
 		return exitError{exitFindings, err}
 	}
 	return err

@@ -13,6 +13,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/ledger"
+	"github.com/bodyworn/ingestd/storage/stationkey"
 )
 
 // The kinds of finding that only this command can make: it knows both sides.
@@ -51,7 +52,9 @@ type ledgerVerification struct {
 	Schema string `json:"schema"`
 	Origin string `json:"origin"`
 	Key    string `json:"key"`
-	Sound  bool   `json:"sound"`
+	// FormerKeys are those before it, in their order.
+	FormerKeys []string `json:"former_keys"`
+	Sound      bool     `json:"sound"`
 	// Bucket and Folder are absent where they were not read, or are not there.
 	Bucket *ledgerCopy `json:"bucket,omitempty"`
 	Folder *ledgerCopy `json:"folder,omitempty"`
@@ -124,9 +127,12 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 	}
 	v := &ledgerVerification{
 		Schema: "ingestd.ledger-verify/1", Origin: w.origin(), Key: signer.Fingerprint(),
-		Checkpoints: []string{}, Findings: []ledgerFinding{}, Told: []ledgerFinding{},
+		FormerKeys: []string{}, Checkpoints: []string{}, Findings: []ledgerFinding{}, Told: []ledgerFinding{},
 	}
 	keys := ledgerKeys(w.evidence.Ring, signer)
+	for _, former := range keys[:len(keys)-1] {
+		v.FormerKeys = append(v.FormerKeys, stationkey.Signer{Key: former}.Fingerprint())
+	}
 	if w.rotationCutOff() {
 		v.Told = append(v.Told, ledgerFinding{findingRotation, nil, rotationCutOff})
 	}
@@ -224,6 +230,9 @@ func (a *app) printLedgerVerification(v *ledgerVerification) {
 		if c.ledgerCopy != nil {
 			fmt.Fprintf(a.out, "%-9s %d entries, root %s, %d checkpoints hold\n", c.name, c.Size, c.Root, c.Held)
 		}
+	}
+	for _, former := range v.FormerKeys {
+		fmt.Fprintf(a.out, "former    %s\n", former)
 	}
 	fmt.Fprintf(a.out, "key       %s (compare it with the one on paper)\n", v.Key)
 	if v.Sound {

@@ -11,6 +11,9 @@
 // can't promise more: who holds the folder can put an older state of the whole
 // folder back, and only a checkpoint that was kept elsewhere shows that.
 //
+// The station's key may change: the old one hands over to the new one by a line of
+// the log, and may sign nothing behind it; see Keys.
+//
 // README.md describes the format and how it is checked with common tools.
 package ledger
 

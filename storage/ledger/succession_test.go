@@ -311,6 +311,14 @@ func TestWhatAThiefOfTheFormerKeySigns(t *testing.T) {
 	if err := openWith(t, whole, successor, station).Publish(t.Context(), b, prefix); !errors.Is(err, ledger.ErrBroken) {
 		t.Errorf("publish says %v", err)
 	}
+	// In the list another key stands in the place of the former one.
+	wrong := ledger.Keys{thief.PublicKey(), successor.PublicKey()}
+	if report := verifyKeys(t, whole, wrong); len(report.Findings) != 1 || report.Findings[0].Kind != ledger.FindingKey {
+		t.Errorf("with another former key: %v", report.Findings)
+	}
+	if _, err := reopen(t, whole, successor, thief); !errors.Is(err, ledger.ErrBroken) {
+		t.Errorf("opened with another former key: %v", err)
+	}
 	// Who has only the first key is told that there is another one.
 	if report := verifyKeys(t, whole, ledger.Keys{station.PublicKey()}); report.Sound() {
 		t.Error("with the first key alone it is sound")
