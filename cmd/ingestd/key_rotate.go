@@ -162,7 +162,8 @@ func (w *workplace) rotate(ctx context.Context, reason string, emit func(ingest.
 	old := w.evidence.Key
 	// Sessions that were cut off while they were being sealed have their signatures
 	// already: they go into the store now, by whose time they are checked.
-	if err := w.station(emit).Prepare(ctx); err != nil {
+	station := w.station(emit)
+	if err := station.Prepare(ctx); err != nil {
 		return nil, fmt.Errorf("the key is the same: %w", err)
 	}
 	half, err := w.journal.HalfSealed(ctx)
@@ -176,7 +177,7 @@ func (w *workplace) rotate(ctx context.Context, reason string, emit func(ingest.
 	if ahead := w.vault.StoreAhead(); ahead.Abs() > mostAhead {
 		return nil, exitError{exitRefused, fmt.Errorf("the key is the same: the clocks of station and store differ by %s, and the list of keys goes by them: set them right first", ahead.Abs())}
 	}
-	if err := w.evidence.Ledger.Publish(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(w.cfg.Station.ID)); err != nil {
+	if err := station.Publish(ctx); err != nil {
 		return nil, fmt.Errorf("the key is the same: %w", err)
 	}
 	rotationStep("published")

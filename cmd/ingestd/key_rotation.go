@@ -60,9 +60,13 @@ func (w *workplace) settleRotation(ctx context.Context, emit func(ingest.Event))
 	}
 	// Nobody has ever been told of that key, unless it is the ledger that was put back to
 	// an older state: the bucket knows.
+	store, err := w.keptLongest(ctx)
+	if err != nil {
+		return nil, err
+	}
 	l, err := w.signedLedger(ctx, old, r.former[:max(0, len(r.former)-1)], emit)
 	if err == nil {
-		err = l.Publish(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(w.cfg.Station.ID))
+		err = l.Publish(ctx, store, ingest.LedgerPrefix(w.cfg.Station.ID))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("whether the ledger was handed over to the key %s can't be told, so it is kept: %w", path, err)
@@ -72,6 +76,12 @@ func (w *workplace) settleRotation(ctx context.Context, emit func(ingest.Event))
 	}
 	emit(ingest.Event{Name: "key.not_changed", Level: ingest.Warn, Message: "a change of the station's key was cut off before it had begun; the key is the same: " + old.Fingerprint()})
 	return nil, nil
+}
+
+// keptLongest is the vault for what must be there as long as any footage.
+func (w *workplace) keptLongest(ctx context.Context) (ingest.LedgerStore, error) {
+	longest, err := w.journal.LongestLock(ctx)
+	return ingest.LedgerStore{Vault: w.vault, Until: longest}, err
 }
 
 // dropNextKey removes a key to which nothing was handed over.
@@ -125,11 +135,10 @@ func (w *workplace) finishRotation(ctx context.Context, r *rotation, emit func(i
 func (w *workplace) finishSteps(ctx context.Context, r *rotation, l *ledger.Ledger) (*rotationJSON, error) {
 	id := w.cfg.Station.ID
 	prefix := ingest.LedgerPrefix(id)
-	longest, err := w.journal.LongestLock(ctx)
+	store, err := w.keptLongest(ctx)
 	if err != nil {
 		return nil, err
 	}
-	store := ingest.LedgerStore{Vault: w.vault, Until: longest}
 	sizes, err := l.LastSizes(ctx)
 	if err != nil {
 		return nil, err
