@@ -252,6 +252,18 @@ func TestUnsignedLinesAreAdopted(t *testing.T) {
 	if _, err := l.AdoptUnsigned(t.Context()); err == nil {
 		t.Error("a line was adopted that is no entry")
 	}
+	handing, err := ledger.Rotated(entry(6), origin, station.PublicKey(), successor.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := handing.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, fmt.Appendf(nil, "6\n%s\n", line), to, "unsigned.jsonl")
+	if _, err := l.AdoptUnsigned(t.Context()); err == nil {
+		t.Error("a line was adopted that hands over to another key")
+	}
 }
 
 func TestPublishersAtOnce(t *testing.T) {
