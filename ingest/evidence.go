@@ -44,6 +44,18 @@ type ledgerSigner struct {
 func (s ledgerSigner) Name() string                 { return LedgerOrigin(s.station) }
 func (s ledgerSigner) PublicKey() ed25519.PublicKey { return s.Public() }
 
+// LedgerKeys are the keys that have signed a station's ledger, up to the present one.
+// In the list each stands before the one that it has handed over to.
+func LedgerKeys(ring *stationkey.Ring, present stationkey.Signer) ledger.Keys {
+	var keys ledger.Keys
+	for _, s := range ring.Signers() {
+		if s.Principal == present.Principal && !s.Key.Equal(present.Key) {
+			keys = append(keys, s.Key)
+		}
+	}
+	return append(keys, present.Key)
+}
+
 // LedgerOrigin is the name of a station's ledger, the first line of its checkpoints.
 func LedgerOrigin(station string) string { return "ingestd/" + station }
 

@@ -195,7 +195,7 @@ func (d *doctor) ledger(ctx context.Context) {
 	present := stationkey.Signer{Principal: d.cfg.Station.ID, Key: d.evidence.Key.Public()}
 	keys := ledger.Keys{present.Key}
 	if d.evidence.Ring != nil {
-		keys = ledgerKeys(d.evidence.Ring, present)
+		keys = ingest.LedgerKeys(d.evidence.Ring, present)
 	}
 	report, err := ledger.Verify(ctx, dir, keys, ingest.LedgerOrigin(d.cfg.Station.ID))
 	if err != nil {

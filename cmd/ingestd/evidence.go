@@ -116,20 +116,8 @@ func (w *workplace) keysBefore(key *stationkey.Key) (ledger.Keys, error) {
 		return nil, fmt.Errorf("the station's key %s is %s, but the one that is trusted, by %s, is %s: put that one back from its backup; a new key comes in its place only with its word: ingestd key rotate",
 			w.keyFile(), key.Fingerprint(), path, cmp.Or(other, "none of them"))
 	}
-	keys := ledgerKeys(w.evidence.Ring, *present)
+	keys := ingest.LedgerKeys(w.evidence.Ring, *present)
 	return keys[:len(keys)-1], nil
-}
-
-// ledgerKeys are the keys that have signed a station's ledger, up to the present one.
-// In the list each stands before the one that it has handed over to.
-func ledgerKeys(ring *stationkey.Ring, present stationkey.Signer) ledger.Keys {
-	var keys ledger.Keys
-	for _, s := range ring.Signers() {
-		if s.Principal == present.Principal && !s.Key.Equal(present.Key) {
-			keys = append(keys, s.Key)
-		}
-	}
-	return append(keys, present.Key)
 }
 
 // keyDocuments reads what there is about changes of the key.

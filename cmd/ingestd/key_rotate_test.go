@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/storage/stationkey"
@@ -200,13 +201,13 @@ func (p *place) publicToolsAfterRotation(before, after keyJSON, r rotationJSON) 
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		check := func(list, time string) error {
+		check := func(list, at string) error {
 			body, err := os.Open(m)
 			if err != nil {
 				p.t.Fatal(err)
 			}
 			defer body.Close()
-			cmd := exec.Command("ssh-keygen", "-Y", "verify", "-f", list, "-I", "TEST-01", "-n", "ingestd-manifest", "-O", "verify-time="+time, "-s", m+".sig")
+			cmd := exec.Command("ssh-keygen", "-Y", "verify", "-f", list, "-I", "TEST-01", "-n", "ingestd-manifest", "-O", "verify-time="+at, "-s", m+".sig")
 			cmd.Stdin = body
 			return cmd.Run()
 		}
@@ -214,6 +215,9 @@ func (p *place) publicToolsAfterRotation(before, after keyJSON, r rotationJSON) 
 		if err := check(named(".allowed_signers"), at); err != nil {
 			p.t.Errorf("%s at %s: %v", m, at, err)
 		}
+		// The same by our own command, with the ledger.
+		p.must("verify", "--folder", filepath.Dir(m), "--signers", named(".allowed_signers"), "--ledger", filepath.Join(fetched, "TEST-01/ledger"),
+			"--signed-at", stored.ModTime().UTC().Format(time.RFC3339))
 		if h.HandOver.At.After(stored.ModTime()) {
 			byOld++
 			if err := check(named(".allowed_signers"), "20991231235959Z"); err == nil {

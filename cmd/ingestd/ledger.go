@@ -241,7 +241,7 @@ func (a *app) openLedger(ctx context.Context) (_ *openedLedger, err error) {
 	if l.signer, err = w.currentSigner(); err != nil {
 		return nil, err
 	}
-	keys := ledgerKeys(w.evidence.Ring, l.signer)
+	keys := ingest.LedgerKeys(w.evidence.Ring, l.signer)
 	l.Ledger, err = ledger.Open(ctx, w.ledgerDir(), readOnlySigner{l.origin(), l.signer.Key}, func(r ledger.Repair) {
 		fmt.Fprintln(a.err, "ingestd: the ledger was put right:", tame(r.String()))
 	}, keys[:len(keys)-1]...)

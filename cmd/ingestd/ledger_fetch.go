@@ -35,7 +35,7 @@ func (a *app) ledgerFetch(ctx context.Context) (err error) {
 		return err
 	}
 	dir, id := filepath.Join(w.cfg.StateDir, ledgerName), w.cfg.Station.ID
-	size, unsigned, err := ledger.Fetch(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(id), dir, ledgerKeys(w.evidence.Ring, signer), ingest.LedgerOrigin(id))
+	size, unsigned, err := ledger.Fetch(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(id), dir, ingest.LedgerKeys(w.evidence.Ring, signer), ingest.LedgerOrigin(id))
 	if err != nil {
 		return broken(err)
 	}

@@ -186,7 +186,7 @@ func (w *workplace) keyOf(ctx context.Context, p *ledgerProof, present ed25519.P
 		if s.Principal != w.cfg.Station.ID || s.Key.Equal(present) || s.Fingerprint() != p.Key {
 			continue
 		}
-		keys := ledgerKeys(w.evidence.Ring, stationkey.Signer{Principal: s.Principal, Key: present})
+		keys := ingest.LedgerKeys(w.evidence.Ring, stationkey.Signer{Principal: s.Principal, Key: present})
 		r, err := ledger.Verify(ctx, w.ledgerDir(), keys, w.origin(), []byte(p.Checkpoint))
 		if err != nil {
 			return nil, "", fmt.Errorf("it was signed with a former key, and whether that still might can't be seen: %w", err)

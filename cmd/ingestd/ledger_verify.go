@@ -129,7 +129,7 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 		Schema: "ingestd.ledger-verify/1", Origin: w.origin(), Key: signer.Fingerprint(),
 		FormerKeys: []string{}, Checkpoints: []string{}, Findings: []ledgerFinding{}, Told: []ledgerFinding{},
 	}
-	keys := ledgerKeys(w.evidence.Ring, signer)
+	keys := ingest.LedgerKeys(w.evidence.Ring, signer)
 	for _, former := range keys[:len(keys)-1] {
 		v.FormerKeys = append(v.FormerKeys, stationkey.Signer{Key: former}.Fingerprint())
 	}
