@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,9 @@ type Evidence struct {
 	Key    *stationkey.Key
 	Ring   *stationkey.Ring // the keys that the station has and had
 	Ledger *ledger.Ledger
+	// Documents tell how the key came from those before it, by their names below
+	// STATION/keys/ in the bucket.
+	Documents map[string][]byte
 }
 
 // LedgerSigner signs the checkpoints of a station's ledger.
@@ -40,6 +44,18 @@ type ledgerSigner struct {
 
 func (s ledgerSigner) Name() string                 { return LedgerOrigin(s.station) }
 func (s ledgerSigner) PublicKey() ed25519.PublicKey { return s.Public() }
+
+// LedgerKeys are the keys that have signed a station's ledger, up to the present one.
+// In the list each stands before the one that it has handed over to.
+func LedgerKeys(ring *stationkey.Ring, present stationkey.Signer) ledger.Keys {
+	var keys ledger.Keys
+	for _, s := range ring.Signers() {
+		if s.Principal == present.Principal && !s.Key.Equal(present.Key) {
+			keys = append(keys, s.Key)
+		}
+	}
+	return append(keys, present.Key)
+}
 
 // LedgerOrigin is the name of a station's ledger, the first line of its checkpoints.
 func LedgerOrigin(station string) string { return "ingestd/" + station }
@@ -203,18 +219,35 @@ func (s *Station) missPublished(ctx context.Context) error {
 	return nil
 }
 
-// publishKey puts the public key where the documents are that it signs.
-func (s *Station) publishKey(ctx context.Context) error {
-	line := []byte(s.evidence.Key.AuthorizedKey() + "\n")
-	name := strings.NewReplacer("SHA256:", "", "/", "_", "+", "-").Replace(s.evidence.Key.Fingerprint())
-	key := keysPrefix(s.cfg.ID) + name + ".pub"
-	if err := s.withStore(ctx, func() error {
-		_, err := s.vault.Create(ctx, key, line, sha256.Sum256(line), s.vault.RetainUntil())
+// publishKeys puts the public key where the documents are that it signs, and how it
+// came from those before it, for as long as what they vouch for is kept.
+func (s *Station) publishKeys(ctx context.Context) error {
+	longest, err := s.journal.LongestLock(ctx)
+	if err != nil {
 		return err
-	}); err != nil {
-		return fmt.Errorf("publish the station's key: %w", err)
+	}
+	return s.withStore(ctx, func() error { return PublishKeys(ctx, LedgerStore{s.vault, longest}, s.cfg.ID, s.evidence) })
+}
+
+// PublishKeys puts the public key of a station in its vault, with the documents about
+// it. What is there already and the same is taken.
+func PublishKeys(ctx context.Context, to LedgerStore, station string, e Evidence) error {
+	objects := maps.Clone(e.Documents)
+	if objects == nil {
+		objects = map[string][]byte{}
+	}
+	objects[KeyDocument(e.Key.Fingerprint(), ".pub")] = []byte(e.Key.AuthorizedKey() + "\n")
+	for name, body := range objects {
+		if err := to.Create(ctx, keysPrefix(station)+name, body); err != nil {
+			return fmt.Errorf("publish the station's key, %s: %w", name, err)
+		}
 	}
 	return nil
+}
+
+// KeyDocument names a document about a key by the key's fingerprint.
+func KeyDocument(fingerprint, suffix string) string {
+	return strings.NewReplacer("SHA256:", "", "/", "_", "+", "-").Replace(fingerprint) + suffix
 }
 
 // LedgerStore lets a ledger be published in a vault, under its lock.

@@ -159,7 +159,7 @@ func (s *Station) Prepare(ctx context.Context) error {
 	if err := s.knowBucket(ctx); err != nil {
 		return err
 	}
-	if err := s.publishKey(ctx); err != nil {
+	if err := s.publishKeys(ctx); err != nil {
 		return err
 	}
 	return s.finishSealing(ctx, func(journal.Session) bool { return true })

@@ -94,6 +94,11 @@ func (d *doctor) stationKey(context.Context) {
 	switch {
 	case err == nil:
 		d.evidence.Key = key
+		if d.rotationCutOff() {
+			d.found(storage.SeverityWarning, check, "A change of the station's key was cut off.",
+				"Until it is finished the ledger can't be read with the keys that are trusted.", "Start ingestd, or: ingestd key rotate.", nil)
+			return
+		}
 		d.ok(check, path+" is the key "+key.Fingerprint()+", closed to others.")
 	case errors.Is(err, stationkey.ErrNone):
 		for _, left := range []string{ringName, ledgerName} {
@@ -187,7 +192,12 @@ func (d *doctor) ledger(ctx context.Context) {
 		d.notChecked(check, subject, errors.New("the station's key, with which it is verified, could not be loaded"))
 		return
 	}
-	report, err := ledger.Verify(ctx, dir, d.evidence.Key.Public(), ingest.LedgerOrigin(d.cfg.Station.ID))
+	present := stationkey.Signer{Principal: d.cfg.Station.ID, Key: d.evidence.Key.Public()}
+	keys := ledger.Keys{present.Key}
+	if d.evidence.Ring != nil {
+		keys = ingest.LedgerKeys(d.evidence.Ring, present)
+	}
+	report, err := ledger.Verify(ctx, dir, keys, ingest.LedgerOrigin(d.cfg.Station.ID))
 	if err != nil {
 		d.notChecked(check, subject, err)
 		return

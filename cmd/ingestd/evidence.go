@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
@@ -20,6 +22,8 @@ const (
 	keyName    = "station.key"
 	ringName   = "allowed_signers"
 	ledgerName = "ledger"
+	// keysName is the folder of what is published of changes of the key.
+	keysName = "keys"
 	// keyCredential is the systemd credential that has the key instead.
 	keyCredential = "station-key"
 )
@@ -37,8 +41,12 @@ func (w *workplace) keyFile() string {
 
 // openEvidence opens key, ledger and ring of a station that signs; a new station's are
 // made, in this order, so that a ring shows that there was a key, and a ledger with its
-// first line. What a crash had left and was put right is told.
+// first line. What a crash had left and was put right is told, and a change of the key
+// that was cut off is brought to its end.
 func (w *workplace) openEvidence(ctx context.Context, emit func(ingest.Event)) (err error) {
+	if _, err := w.settleRotation(ctx, emit); err != nil {
+		return err
+	}
 	e := &w.evidence
 	e.Key, err = stationkey.Load(w.keyFile())
 	made := errors.Is(err, stationkey.ErrNone)
@@ -51,10 +59,14 @@ func (w *workplace) openEvidence(ctx context.Context, emit func(ingest.Event)) (
 	if err := w.ledgerIsThere(ctx, made); err != nil {
 		return err
 	}
-	e.Ledger, err = ledger.Open(ctx, filepath.Join(w.cfg.StateDir, ledgerName), ingest.LedgerSigner(e.Key, w.cfg.Station.ID), func(r ledger.Repair) {
-		emit(ingest.Event{Name: "ledger.repaired", Level: ingest.Warn, Message: r.String()})
-	})
+	former, err := w.keysBefore(e.Key)
 	if err != nil {
+		return err
+	}
+	if e.Ledger, err = w.signedLedger(ctx, e.Key, former, emit); err != nil {
+		if _, gone := os.Lstat(filepath.Join(w.cfg.StateDir, ringName)); errors.Is(gone, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; the keys that are trusted, %s, are gone: put them back from their backup", err, ringName)
+		}
 		return err
 	}
 	size, err := e.Ledger.Size()
@@ -66,7 +78,66 @@ func (w *workplace) openEvidence(ctx context.Context, emit func(ingest.Event)) (
 	if err != nil {
 		return err
 	}
+	if e.Documents, err = w.keyDocuments(); err != nil {
+		return err
+	}
 	return w.openRing()
+}
+
+// signedLedger opens the ledger for whoever signs it.
+func (w *workplace) signedLedger(ctx context.Context, key *stationkey.Key, former ledger.Keys, emit func(ingest.Event)) (*ledger.Ledger, error) {
+	return ledger.Open(ctx, w.ledgerDir(), ingest.LedgerSigner(key, w.cfg.Station.ID), func(r ledger.Repair) {
+		emit(ingest.Event{Name: "ledger.repaired", Level: ingest.Warn, Message: r.String()})
+	}, former...)
+}
+
+// keysBefore gives the keys that signed before this one. It refuses a key that the list
+// of trusted keys does not have as the present one: nobody would trust what it signs,
+// and a new key is only ever brought in by the word of the one before it.
+func (w *workplace) keysBefore(key *stationkey.Key) (ledger.Keys, error) {
+	path := filepath.Join(w.cfg.StateDir, ringName)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // the first key; or the list is lost, and the ledger tells of more
+	}
+	if err := w.openRing(); err != nil {
+		return nil, err
+	}
+	var present *stationkey.Signer
+	var other string
+	for _, s := range w.evidence.Ring.Signers() {
+		switch {
+		case s.Principal != w.cfg.Station.ID:
+		case s.Key.Equal(key.Public()):
+			present = &s
+		case s.ValidBefore.IsZero():
+			other = s.Fingerprint()
+		}
+	}
+	if present == nil || other != "" {
+		return nil, fmt.Errorf("the station's key %s is %s, but the one that is trusted, by %s, is %s: put that one back from its backup; a new key comes in its place only with its word: ingestd key rotate",
+			w.keyFile(), key.Fingerprint(), path, cmp.Or(other, "none of them"))
+	}
+	keys := ingest.LedgerKeys(w.evidence.Ring, *present)
+	return keys[:len(keys)-1], nil
+}
+
+// keyDocuments reads what there is about changes of the key.
+func (w *workplace) keyDocuments() (map[string][]byte, error) {
+	dir := filepath.Join(w.cfg.StateDir, keysName)
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("how the key came from those before it: %w", err)
+	}
+	documents := map[string][]byte{}
+	for _, f := range files {
+		if !strings.HasSuffix(f.Name(), handOverSuffix) && !strings.HasSuffix(f.Name(), signersSuffix) {
+			continue // whatever it is, it is not to be locked in the bucket
+		}
+		if documents[f.Name()], err = os.ReadFile(filepath.Join(dir, f.Name())); err != nil {
+			return nil, fmt.Errorf("how the key came from those before it: %w", err)
+		}
+	}
+	return documents, nil
 }
 
 // ledgerIsThere refuses to begin a ledger anew where there was one, as the ring shows,
@@ -162,7 +233,12 @@ func writeDurably(path string, body []byte) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) keyCmd() *cobra.Command {
-	return group("key", "The key that the station signs with", &cobra.Command{
+	return group("key", "The key that the station signs with", a.keyRotateCmd(), &cobra.Command{
 		Use: "show", Short: "Show the station's key, as whoever checks its signatures needs it", Args: cobra.NoArgs,
 		Long: `show prints the fingerprint and the public key, the list of the keys that are
 trusted in the form of ssh-keygen (allowed_signers), and where the private key lies.
@@ -78,6 +78,9 @@ func (a *app) keyShow() (err error) {
 		return err
 	}
 	k.PrivateKey, k.Findings = w.lookAtPrivateKey(signer)
+	if w.rotationCutOff() {
+		k.Findings = append(k.Findings, rotationCutOff)
+	}
 	if a.output == "json" {
 		err = printJSON(a.out, k)
 	} else {

@@ -166,7 +166,9 @@ no more than the station's public key.
 With --check it checks such a document, and shows the entry. It needs nothing of the
 station but its public key, from --key: one line, as ` + "`ingestd key show`" + ` prints it;
 compare its fingerprint with the one on paper. Without --key it takes the key of the
-station that it runs on. It never takes one from the document.
+station that it runs on; of a former key of that station it takes only what fits the
+ledger there, because that key may be in other hands now, which nobody can tell who
+gives it with --key. It never takes a key from the document.
 
 Exit codes: 0 done, or the proof holds · 3 it does not hold · 5 no such entry.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -177,7 +179,7 @@ Exit codes: 0 done, or the proof holds · 3 it does not hold · 5 no such entry.
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if check != "" {
-				return a.ledgerCheckProof(check, key)
+				return a.ledgerCheckProof(cmd.Context(), check, key)
 			}
 			if key != "" {
 				return usage(errors.New("--key is for --check"))
@@ -239,9 +241,13 @@ func (a *app) openLedger(ctx context.Context) (_ *openedLedger, err error) {
 	if l.signer, err = w.currentSigner(); err != nil {
 		return nil, err
 	}
+	keys := ingest.LedgerKeys(w.evidence.Ring, l.signer)
 	l.Ledger, err = ledger.Open(ctx, w.ledgerDir(), readOnlySigner{l.origin(), l.signer.Key}, func(r ledger.Repair) {
 		fmt.Fprintln(a.err, "ingestd: the ledger was put right:", tame(r.String()))
-	})
+	}, keys[:len(keys)-1]...)
+	if err != nil && w.rotationCutOff() {
+		err = fmt.Errorf("%s: %w", rotationCutOff, err)
+	}
 	return l, broken(err)
 }
 
@@ -275,7 +281,7 @@ func noLedger(w *workplace) error {
 
 // broken gives what is wrong with a ledger the code of a finding.
 func broken(err error) error {
-	if errors.Is(err, ledger.ErrBroken) {
+	if errors.Is(err, ledger.ErrBroken) || errors.Is(err, ledger.ErrHandedOver) || errors.Is(err, ledger.ErrNotHandedOver) {
 		return exitError{exitFindings, err}
 	}
 	return err

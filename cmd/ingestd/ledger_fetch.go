@@ -34,20 +34,22 @@ func (a *app) ledgerFetch(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	// Where the list of trusted keys is gone too, it has again the key that signs.
-	if _, err := os.Lstat(filepath.Join(w.cfg.StateDir, ringName)); errors.Is(err, fs.ErrNotExist) {
+	path, listed := filepath.Join(w.cfg.StateDir, ringName), true
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		if w.evidence.Key, err = stationkey.Load(w.keyFile()); err != nil {
 			return fmt.Errorf("whose ledger it is can't be told, the list of trusted keys is gone too: %w", err)
 		}
-	}
-	if err := w.openRing(); err != nil {
-		return err
+		listed = false
 	}
 	signer, err := w.currentSigner()
 	if err != nil {
 		return err
 	}
 	dir, id := filepath.Join(w.cfg.StateDir, ledgerName), w.cfg.Station.ID
-	size, unsigned, err := ledger.Fetch(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(id), dir, signer.Key, ingest.LedgerOrigin(id))
+	size, unsigned, err := ledger.Fetch(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(id), dir, ingest.LedgerKeys(w.evidence.Ring, signer), ingest.LedgerOrigin(id))
+	if err != nil && !listed { // the list that was made for it has one key, and there may have been others before
+		err = errors.Join(fmt.Errorf("%w; if the station's key was ever changed, put %s back first: from a backup, or the latest .allowed_signers below %s/keys/ in the bucket, compared with the fingerprints on paper", err, path, id), os.Remove(path))
+	}
 	if err != nil {
 		return broken(err)
 	}

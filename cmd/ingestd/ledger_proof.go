@@ -16,6 +16,7 @@ import (
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/storage/ledger"
+	"github.com/bodyworn/ingestd/storage/stationkey"
 )
 
 const ledgerProofSchema = "ingestd.ledger-proof/1"
@@ -108,16 +109,19 @@ func readProof(text []byte) (*ledgerProof, error) {
 	return p, nil
 }
 
-func (a *app) ledgerCheckProof(file, keyFile string) error {
+func (a *app) ledgerCheckProof(ctx context.Context, file, keyFile string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("the proof: %w", err)
 	}
-	key, fingerprint, err := a.keyToCheckWith(keyFile)
+	w, key, fingerprint, err := a.keyToCheckWith(keyFile)
 	if err != nil {
 		return err
 	}
 	p, err := readProof(text)
+	if err == nil && w != nil {
+		key, fingerprint, err = w.keyOf(ctx, p, key, fingerprint)
+	}
 	var e ledger.Entry
 	if err == nil {
 		e, err = p.check(key, fingerprint)
@@ -155,20 +159,42 @@ func (a *app) ledgerCheckProof(file, keyFile string) error {
 	return nil
 }
 
-// keyToCheckWith takes the key from a file, or else from the station that this runs on.
-func (a *app) keyToCheckWith(file string) (_ ed25519.PublicKey, fingerprint string, err error) {
+// keyToCheckWith takes the key from a file, or else from the station that this runs on,
+// and gives that too.
+func (a *app) keyToCheckWith(file string) (_ *workplace, _ ed25519.PublicKey, fingerprint string, err error) {
 	if file != "" {
-		return readPublicLine(file)
+		key, fingerprint, err := readPublicLine(file)
+		return nil, key, fingerprint, err
 	}
 	cfg, err := configs.Load(a.configFile)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	// Only the list of trusted keys is read; where there is no station, none is made.
 	w := &workplace{cfg: cfg}
 	signer, err := w.currentSigner()
 	if err != nil {
-		return nil, "", fmt.Errorf("no --key was given, and this machine has none: %w", err)
+		return nil, nil, "", fmt.Errorf("no --key was given, and this machine has none: %w", err)
 	}
-	return signer.Key, signer.Fingerprint(), nil
+	return w, signer.Key, signer.Fingerprint(), nil
+}
+
+// keyOf gives the station's key that a proof names. A former one may be in other hands:
+// its checkpoint must be one of the ledger that is here.
+func (w *workplace) keyOf(ctx context.Context, p *ledgerProof, present ed25519.PublicKey, fingerprint string) (ed25519.PublicKey, string, error) {
+	for _, s := range w.evidence.Ring.Signers() {
+		if s.Principal != w.cfg.Station.ID || s.Key.Equal(present) || s.Fingerprint() != p.Key {
+			continue
+		}
+		keys := ingest.LedgerKeys(w.evidence.Ring, stationkey.Signer{Principal: s.Principal, Key: present})
+		r, err := ledger.Verify(ctx, w.ledgerDir(), keys, w.origin(), []byte(p.Checkpoint))
+		if err != nil {
+			return nil, "", fmt.Errorf("it was signed with a former key, and whether that still might can't be seen: %w", err)
+		}
+		if !r.Sound() {
+			return nil, "", fmt.Errorf("it was signed with a former key: %s", r.Findings[0])
+		}
+		return s.Key, p.Key, nil
+	}
+	return present, fingerprint, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/ledger"
+	"github.com/bodyworn/ingestd/storage/stationkey"
 )
 
 // The kinds of finding that only this command can make: it knows both sides.
@@ -23,6 +24,7 @@ const (
 	findingUnpublished = "unpublished" // told: entries that are not in the bucket yet
 	findingUnstamped   = "unstamped"   // told: published entries that no time stamp covers yet
 	findingUnchecked   = "unchecked"   // told: by whom the time stamps are can't be told
+	findingRotation    = "rotation"    // told: a change of the key was cut off
 )
 
 func (a *app) ledgerVerifyCmd() *cobra.Command {
@@ -36,8 +38,9 @@ over them, and compares it with all checkpoints in the bucket and with those in
 elsewhere show that an older state of everything was put back. It changes nothing and
 may run beside the daemon.
 
-It trusts the key in allowed_signers: compare the fingerprint with the one on paper.
-Time stamps in the bucket are checked with the authorities in timestamp.ca_file.
+It trusts the keys in allowed_signers, each up to the line with which it handed over
+to the next: compare the fingerprints with those on paper. Time stamps in the bucket
+are checked with the authorities in timestamp.ca_file.
 
 Exit codes: 0 all that was signed is there and unchanged · 3 there are findings ·
 5 there is no ledger.`,
@@ -53,7 +56,9 @@ type ledgerVerification struct {
 	Schema string `json:"schema"`
 	Origin string `json:"origin"`
 	Key    string `json:"key"`
-	Sound  bool   `json:"sound"`
+	// FormerKeys are those before it, in their order.
+	FormerKeys []string `json:"former_keys"`
+	Sound      bool     `json:"sound"`
 	// Bucket and Folder are absent where they were not read, or are not there.
 	Bucket *ledgerCopy `json:"bucket,omitempty"`
 	Folder *ledgerCopy `json:"folder,omitempty"`
@@ -129,7 +134,14 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 	}
 	v := &ledgerVerification{
 		Schema: "ingestd.ledger-verify/1", Origin: w.origin(), Key: signer.Fingerprint(),
-		Checkpoints: []string{}, Findings: []ledgerFinding{}, Told: []ledgerFinding{},
+		FormerKeys: []string{}, Checkpoints: []string{}, Findings: []ledgerFinding{}, Told: []ledgerFinding{},
+	}
+	keys := ingest.LedgerKeys(w.evidence.Ring, signer)
+	for _, former := range keys[:len(keys)-1] {
+		v.FormerKeys = append(v.FormerKeys, stationkey.Signer{Key: former}.Fingerprint())
+	}
+	if w.rotationCutOff() {
+		v.Told = append(v.Told, ledgerFinding{findingRotation, nil, rotationCutOff})
 	}
 	there, err := w.hasLedger()
 	if err != nil {
@@ -144,7 +156,7 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 			dir = w.ledgerDir()
 		}
 		// The bucket is read first: what is published is in the folder before.
-		r, err := ledger.VerifyPublished(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(w.cfg.Station.ID), dir, signer.Key, w.origin())
+		r, err := ledger.VerifyPublished(ctx, ingest.LedgerStore{Vault: w.vault}, ingest.LedgerPrefix(w.cfg.Station.ID), dir, keys, w.origin())
 		switch {
 		case errors.Is(err, storage.ErrNotFound):
 			v.find(findingHidden, err.Error())
@@ -167,7 +179,7 @@ func (w *workplace) verifyLedger(ctx context.Context, checkpoints [][]byte, loca
 		}
 	}
 	if there {
-		r, err := ledger.Verify(ctx, w.ledgerDir(), signer.Key, w.origin(), checkpoints...)
+		r, err := ledger.Verify(ctx, w.ledgerDir(), keys, w.origin(), checkpoints...)
 		if err != nil {
 			return nil, err
 		}
@@ -237,6 +249,9 @@ func (a *app) printLedgerVerification(v *ledgerVerification) {
 		if c.ledgerCopy != nil {
 			fmt.Fprintf(a.out, "%-9s %d entries, root %s, %d checkpoints hold\n", c.name, c.Size, c.Root, c.Held)
 		}
+	}
+	for _, former := range v.FormerKeys {
+		fmt.Fprintf(a.out, "former    %s\n", former)
 	}
 	printStamps(a.out, v.Stamps)
 	fmt.Fprintf(a.out, "key       %s (compare it with the one on paper)\n", v.Key)

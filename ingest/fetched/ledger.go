@@ -3,7 +3,6 @@ package fetched
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,7 +21,7 @@ import (
 // LedgerReport is what a ledger was found to be that was fetched, too.
 type LedgerReport struct {
 	Station string `json:"station"`
-	Key     string `json:"key"` // fingerprint of the key that it was checked with
+	Key     string `json:"key"` // fingerprint of the present key; it was checked with the former ones too
 	// Size and Root are computed from the lines, not taken from a checkpoint; Held
 	// counts the checkpoints that they agree with, those given included.
 	Size int64  `json:"size"`
@@ -51,19 +50,19 @@ func (c *checker) ledger(ctx context.Context) (err error) {
 	if len(checkpoints) == 0 {
 		return fmt.Errorf("the ledger: there is no checkpoint in %s: it is what the bucket has below STATION/ledger: %w", c.Ledger, fs.ErrNotExist)
 	}
-	station, key, fingerprint, err := c.ledgerOf(ctx, store, checkpoints)
+	station, signer, err := c.ledgerOf(ctx, store, checkpoints)
 	if err != nil {
 		return fmt.Errorf("the ledger: %w", err)
 	}
-	if key == nil {
+	if signer == nil {
 		return nil // that is told
 	}
 	origin := ingest.LedgerOrigin(station)
-	r, err := ledger.VerifyPublished(ctx, store, ledgerKeys, "", key, origin, c.Checkpoints...)
+	r, err := ledger.VerifyPublished(ctx, store, ledgerKeys, "", ingest.LedgerKeys(c.Ring, *signer), origin, c.Checkpoints...)
 	if err != nil {
 		return err
 	}
-	c.report.Ledger = &LedgerReport{Station: station, Key: fingerprint, Size: r.Checkpoint.Size, Root: r.Checkpoint.Root.String(), Held: r.Held, Told: []string{}}
+	c.report.Ledger = &LedgerReport{Station: station, Key: signer.Fingerprint(), Size: r.Checkpoint.Size, Root: r.Checkpoint.Root.String(), Held: r.Held, Told: []string{}}
 	for _, f := range r.Told {
 		c.report.Ledger.Told = append(c.report.Ledger.Told, f.String())
 	}
@@ -80,7 +79,7 @@ func (c *checker) ledger(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	signed, err := ledger.ParseCheckpoint(last, key, origin)
+	signed, err := ledger.ParseCheckpoint(last, signer.Key, origin)
 	if err != nil {
 		return err
 	}
@@ -89,15 +88,15 @@ func (c *checker) ledger(ctx context.Context) (err error) {
 
 // ledgerOf tells which station's ledger it says it is, and by which key that is to be
 // believed: that of the first checkpoint whose station the ring knows.
-func (c *checker) ledgerOf(ctx context.Context, store *readOnce, checkpoints []string) (station string, key ed25519.PublicKey, fingerprint string, err error) {
+func (c *checker) ledgerOf(ctx context.Context, store *readOnce, checkpoints []string) (station string, present *stationkey.Signer, err error) {
 	if c.Ring == nil {
 		c.unchecked(nil, LedgerUnread, c.Ledger, "ledger not checked: not known whose: no trusted keys were given")
-		return "", nil, "", nil
+		return "", nil, nil
 	}
 	for _, at := range checkpoints {
 		signed, err := store.Get(ctx, at)
 		if err != nil {
-			return "", nil, "", err
+			return "", nil, err
 		}
 		origin, _, _ := strings.Cut(string(signed), "\n")
 		station := strings.TrimPrefix(origin, ingest.LedgerOrigin(""))
@@ -108,15 +107,15 @@ func (c *checker) ledgerOf(ctx context.Context, store *readOnce, checkpoints []s
 			}
 		}
 		if len(keys) == 1 {
-			return station, keys[0].Key, keys[0].Fingerprint(), nil
+			return station, &keys[0], nil
 		}
 		if len(keys) > 1 {
 			c.unchecked(nil, LedgerUnread, c.Ledger, "ledger not checked: station %s has %d trusted keys without an end, and signs with one", station, len(keys))
-			return "", nil, "", nil
+			return "", nil, nil
 		}
 	}
 	c.unchecked(nil, LedgerUnread, c.Ledger, "ledger not checked: no trusted key is of the station that its checkpoints name")
-	return "", nil, "", nil
+	return "", nil, nil
 }
 
 // inLedger looks for the line of each session among those that were signed.

@@ -3,7 +3,6 @@ package ledger
 import (
 	"bytes"
 	"cmp"
-	"crypto/ed25519"
 	"fmt"
 	"io"
 	"slices"
@@ -24,6 +23,7 @@ const (
 	FindingHole       = "hole"       // a published segment is missing
 	FindingOverlap    = "overlap"    // two published segments hold the same index
 	FindingSegment    = "segment"    // a published segment is not what its key says
+	FindingKey        = "key"        // a key signs that may not, or the lines name other keys
 	FindingForeign    = "foreign"    // an object lies where only ours may be
 	FindingStamp      = "timestamp"  // a time stamp is not of the checkpoint that its key names
 	FindingTimeBack   = "time-back"  // told: an entry is older than the one before
@@ -81,13 +81,14 @@ func (r *Report) note(to *[]Finding, f Finding) {
 
 // audit reads a log line by line and compares it with all checkpoints there are.
 type audit struct {
-	pub    ed25519.PublicKey
-	origin string
+	keys   *succession
 	report Report
 
 	tree   tree
 	wanted []claim   // sorted by size once lines come
 	good   int64     // the largest size so far at which a checkpoint held
+	signed int64     // the largest size that a checkpoint is of
+	took   bool      // the last key has signed for lines that brought it in
 	last   time.Time // of the entry before
 
 	// hashes is the folder's file, in the order of the lines; nil: none, or it
@@ -99,21 +100,24 @@ type audit struct {
 // claim is a checkpoint and where it came from.
 type claim struct {
 	Checkpoint
+	by   int // the key that has signed it, or nobody
 	from string
 }
 
-func newAudit(pub ed25519.PublicKey, origin string) *audit {
-	return &audit{pub: pub, origin: origin, suspect: noIndex}
+func newAudit(keys Keys, origin string) (*audit, error) {
+	s, err := newSuccession(origin, keys)
+	return &audit{keys: s, suspect: noIndex}, err
 }
 
 // want has the lines compared with a signed checkpoint.
 func (a *audit) want(signed []byte, from string) (Checkpoint, bool) {
-	c, err := ParseCheckpoint(signed, a.pub, a.origin)
+	c, by, err := a.keys.parse(signed)
 	if err != nil {
 		a.report.find(FindingCheckpoint, noIndex, "%s: %v", from, err)
 		return Checkpoint{}, false
 	}
-	a.wanted = append(a.wanted, claim{c, from})
+	a.wanted = append(a.wanted, claim{c, by, from})
+	a.signed = max(a.signed, c.Size)
 	return c, true
 }
 
@@ -154,8 +158,13 @@ func (a *audit) compare() {
 		c := a.wanted[0]
 		a.wanted = a.wanted[1:]
 		if c.Checkpoint == a.tree.checkpoint() {
+			if err := a.keys.permits(c.by, &a.tree); err != nil {
+				a.report.find(FindingKey, a.tree.size-1, "%s: %v", c.from, err)
+				continue
+			}
 			a.report.Held++
 			a.good = a.tree.size
+			a.took = a.took || c.by == a.keys.last() && len(a.tree.handed) >= c.by
 			continue
 		}
 		// A hash that does not fit names the line; else only the span is known.
@@ -171,6 +180,12 @@ func (a *audit) compare() {
 func (a *audit) end() *Report {
 	for _, c := range a.wanted {
 		a.report.find(FindingCut, a.tree.size, "there are %d lines that can be read, but %s was signed for %d: the end is missing", a.tree.size, c.from, c.Size)
+	}
+	// What no checkpoint covers names no key.
+	if err := a.keys.fits(&a.tree, a.signed); err != nil {
+		a.report.find(FindingKey, noIndex, "%v", err)
+	} else if !a.took && a.keys.last() > 0 {
+		a.report.find(FindingKey, noIndex, "the present key %s has signed nothing behind the line that brought it in: what the former key has signed there may be the work of who has that key now", a.keys.names[a.keys.last()])
 	}
 	if a.suspect != noIndex {
 		a.report.find(FindingHashes, a.suspect, "the file %s does not fit this line; if no checkpoint speaks against the line, it is the file that was changed, and it is made anew when the ledger is opened", hashesName)

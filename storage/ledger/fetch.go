@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,15 +19,15 @@ import (
 // covers, and how many lines there are behind it: a station that was lost between
 // two requests leaves such, they are kept apart in unsigned.jsonl, and the holder
 // of the key may take them over with AdoptUnsigned.
-func Fetch(ctx context.Context, store Store, prefix, dir string, pub ed25519.PublicKey, origin string) (size, unsigned int64, err error) {
-	size, unsigned, err = fetch(ctx, store, prefix, dir, pub, origin)
+func Fetch(ctx context.Context, store Store, prefix, dir string, keys Keys, origin string) (size, unsigned int64, err error) {
+	size, unsigned, err = fetch(ctx, store, prefix, dir, keys, origin)
 	if err != nil {
 		return 0, 0, fmt.Errorf("fetch ledger %s to %s: %w", prefix, dir, err)
 	}
 	return size, unsigned, nil
 }
 
-func fetch(ctx context.Context, store Store, prefix, dir string, pub ed25519.PublicKey, origin string) (size, unsigned int64, err error) {
+func fetch(ctx context.Context, store Store, prefix, dir string, keys Keys, origin string) (size, unsigned int64, err error) {
 	// The folder gets its name when it is complete; what a crash leaves has
 	// another, and may be removed.
 	dir = filepath.Clean(dir)
@@ -45,7 +44,10 @@ func fetch(ctx context.Context, store Store, prefix, dir string, pub ed25519.Pub
 			err = errors.Join(err, os.RemoveAll(made))
 		}
 	}()
-	a := newAudit(pub, origin)
+	a, err := newAudit(keys, origin)
+	if err != nil {
+		return 0, 0, err
+	}
 	there, err := a.listed(ctx, store, prefix)
 	if err != nil {
 		return 0, 0, err
@@ -99,7 +101,12 @@ func (l *Ledger) AdoptUnsigned(ctx context.Context) (adopted int, err error) {
 			var lines [][]byte
 			for line := range bytes.Lines(body) {
 				line = bytes.TrimSuffix(line, []byte("\n"))
-				if _, err := ParseLine(line); err != nil {
+				entry, err := ParseLine(line)
+				if err == nil && entry.Event == EventRotated {
+					// Nobody has signed it, and with it the present key could not sign again.
+					err = errors.New("it hands over to another key")
+				}
+				if err != nil {
 					return fmt.Errorf("line %d of %s: %w", len(lines)+1, unsignedName, err)
 				}
 				lines = append(lines, line)

@@ -69,7 +69,7 @@ func appendN(t *testing.T, l *ledger.Ledger, from, count int) {
 
 func verify(t *testing.T, dir string, checkpoints ...[]byte) *ledger.Report {
 	t.Helper()
-	report, err := ledger.Verify(t.Context(), dir, station.PublicKey(), origin, checkpoints...)
+	report, err := ledger.Verify(t.Context(), dir, ledger.Keys{station.PublicKey()}, origin, checkpoints...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,17 +11,22 @@
 // can't promise more: who holds the folder can put an older state of the whole
 // folder back, and only a checkpoint that was kept elsewhere shows that.
 //
+// The station's key may change: the old one hands over to the new one by a line of
+// the log, and may sign nothing behind it; see Keys.
+//
 // README.md describes the format and how it is checked with common tools.
 package ledger
 
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -41,6 +46,7 @@ const maxBatch = 8 << 20
 type Ledger struct {
 	dir  folder
 	key  Signer
+	keys *succession // key is the last of it
 	told func(Repair)
 
 	// turn holds one token: whoever has it owns seen, and is alone in waiting
@@ -75,14 +81,22 @@ type Stored struct {
 // told must then say so to somebody; it is called with no lock held, by Open and
 // by any method that comes after a crash of another process, so perhaps from
 // several goroutines.
-func Open(ctx context.Context, dir string, key Signer, told func(Repair)) (*Ledger, error) {
+//
+// former are the keys before the present one; see Keys. Where the lines do not hand
+// over to key the error is ErrNotHandedOver, and ErrHandedOver where they hand over
+// from it.
+func Open(ctx context.Context, dir string, key Signer, told func(Repair), former ...ed25519.PublicKey) (*Ledger, error) {
 	if told == nil {
 		return nil, errors.New("open ledger: nobody to tell what was cut off after a crash")
+	}
+	keys, err := newSuccession(key.Name(), append(slices.Clone(Keys(former)), key.PublicKey()))
+	if err != nil {
+		return nil, fmt.Errorf("open ledger %s: %w", dir, err)
 	}
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	l := &Ledger{dir: folder(dir), key: key, told: told, turn: make(chan struct{}, 1)}
+	l := &Ledger{dir: folder(dir), key: key, keys: keys, told: told, turn: make(chan struct{}, 1)}
 	if err := l.locked(ctx, func() error { return nil }); err != nil {
 		return nil, fmt.Errorf("open ledger %s: %w", dir, err)
 	}
@@ -171,6 +185,9 @@ func (l *Ledger) write(lines [][]byte) (err error) {
 	}
 	if len(lines) == 0 || batch.Len() > maxBatch {
 		return fmt.Errorf("%d entries with %d bytes: there must be one at least, and at most %d bytes", len(lines), batch.Len(), maxBatch)
+	}
+	if err := l.keys.mayGrow(&grown, l.seen.tree.size); err != nil {
+		return err
 	}
 	signed, err := signCheckpoint(grown.checkpoint(), l.key)
 	if err != nil {
@@ -292,8 +309,8 @@ func (l *Ledger) eachLine(ctx context.Context, now state, do func(line []byte, s
 	return nil
 }
 
-// Checkpoint gives the signed note of the present size. It waits for nobody: the
-// file is replaced as a whole.
+// Checkpoint gives the signed note of the present size, by the present key. It
+// waits for nobody: the file is replaced as a whole.
 func (l *Ledger) Checkpoint() ([]byte, error) {
 	signed, err := l.dir.read(checkpointName)
 	if err == nil {

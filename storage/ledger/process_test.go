@@ -122,7 +122,7 @@ func TestGoroutinesAndProcessesAppendAtOnce(t *testing.T) {
 				mu.Lock()
 				given.add(t, fmt.Sprint(first), session)
 				mu.Unlock()
-				report, err := ledger.Verify(t.Context(), dir, station.PublicKey(), origin)
+				report, err := ledger.Verify(t.Context(), dir, ledger.Keys{station.PublicKey()}, origin)
 				if err != nil || !report.Sound() { // appends go on, and do not matter
 					t.Error(report, err)
 				}

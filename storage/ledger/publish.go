@@ -61,16 +61,16 @@ func (l *Ledger) publish(ctx context.Context, store Store, prefix string) error 
 	if end > now.tree.size {
 		return fmt.Errorf("%w: the bucket holds %d lines and the folder %d, it was put back to an older state", ErrBroken, end, now.tree.size)
 	}
-	p := publication{l: l, store: store, prefix: prefix, from: end}
+	p := publication{l: l, store: store, prefix: prefix, now: now, from: end}
 	if end > 0 && !slices.Contains(there.checkpoints, end) {
 		p.resume = true
 		p.from = there.segments[len(there.segments)-1].from
 		p.to = end
 	}
-	if err := p.prove(ctx, now); err != nil || p.from == now.tree.size {
+	if err := p.prove(ctx); err != nil || p.from == now.tree.size {
 		return err
 	}
-	if err := p.plan(now.tree.size); err != nil {
+	if err := p.plan(); err != nil {
 		return err
 	}
 	return l.eachLine(ctx, now, func(line []byte, so *tree) (bool, error) {
@@ -80,7 +80,7 @@ func (l *Ledger) publish(ctx context.Context, store Store, prefix string) error 
 		p.body.Write(line)
 		p.body.WriteByte('\n')
 		if so.size == p.to || p.to == 0 && (so.size == now.tree.size || p.body.Len() >= segmentSoftLimit) {
-			return true, p.send(ctx, so, now.tree.size)
+			return true, p.send(ctx, so)
 		}
 		return true, nil
 	})
@@ -91,6 +91,7 @@ type publication struct {
 	l      *Ledger
 	store  Store
 	prefix string
+	now    state // that is published
 
 	from int64 // the first line of the segment in body
 	to   int64 // where it must end, because it may be on its way; 0: anywhere
@@ -101,31 +102,38 @@ type publication struct {
 
 // prove compares all lines with the folder's checkpoint, and those before p.from
 // with the bucket's: what goes under a lock can't be taken back.
-func (p *publication) prove(ctx context.Context, now state) error {
+func (p *publication) prove(ctx context.Context) error {
 	var head Checkpoint
+	by := p.l.keys.last()
 	if p.from > 0 {
-		key := checkpointKey(p.prefix, p.from)
+		key := CheckpointKey(p.prefix, p.from)
 		signed, err := p.store.Get(ctx, key)
 		if err != nil {
 			return fmt.Errorf("get %s: %w", key, err)
 		}
-		if head, err = ParseCheckpoint(signed, p.l.key.PublicKey(), p.l.key.Name()); err != nil {
+		if head, by, err = p.l.keys.parse(signed); err != nil {
 			return fmt.Errorf("%w: %s in the bucket: %w", ErrBroken, key, err)
 		}
 		if head.Size != p.from {
 			return fmt.Errorf("%w: %s in the bucket is of size %d", ErrBroken, key, head.Size)
 		}
 	}
-	return p.l.eachLine(ctx, now, func(_ []byte, so *tree) (bool, error) {
-		if so.size == p.from && so.checkpoint() != head {
+	return p.l.eachLine(ctx, p.now, func(_ []byte, so *tree) (bool, error) {
+		if so.size != p.from {
+			return true, nil
+		}
+		if so.checkpoint() != head {
 			return false, fmt.Errorf("%w: the bucket holds %d other lines than the folder", ErrBroken, p.from)
+		}
+		if err := p.l.keys.permits(by, so); err != nil {
+			return false, fmt.Errorf("%w: the last checkpoint in the bucket: %w", ErrBroken, err)
 		}
 		return true, nil
 	})
 }
 
 // plan reads the bounds of a segment that may be on its way.
-func (p *publication) plan(size int64) error {
+func (p *publication) plan() error {
 	if p.resume {
 		return nil
 	}
@@ -135,14 +143,14 @@ func (p *publication) plan(size int64) error {
 		return err
 	}
 	var on segment
-	if _, err := fmt.Sscanf(string(data), "%d-%d\n", &on.from, &on.to); err == nil && on.from == p.from && on.to > on.from && on.to <= size {
+	if _, err := fmt.Sscanf(string(data), "%d-%d\n", &on.from, &on.to); err == nil && on.from == p.from && on.to > on.from && on.to <= p.now.tree.size {
 		p.to = on.to
 	}
 	return nil
 }
 
 // send publishes one segment and its checkpoint.
-func (p *publication) send(ctx context.Context, so *tree, size int64) error {
+func (p *publication) send(ctx context.Context, so *tree) error {
 	s := segment{p.from, so.size}
 	if p.resume {
 		if err := p.compare(ctx, s.key(p.prefix), p.body.Bytes()); err != nil {
@@ -156,16 +164,47 @@ func (p *publication) send(ctx context.Context, so *tree, size int64) error {
 			return err
 		}
 	}
-	signed, err := signCheckpoint(so.checkpoint(), p.l.key)
-	if err != nil {
-		return err
-	}
-	if err := p.create(ctx, checkpointKey(p.prefix, s.to), signed); err != nil {
+	if err := p.certify(ctx, so); err != nil {
 		return err
 	}
 	p.body.Reset()
 	p.from, p.resume = s.to, false
-	return p.plan(size)
+	return p.plan()
+}
+
+// certify publishes the checkpoint of a segment's end. At the end of the log it is
+// the folder's own: behind a line that hands over, that is the word of the key that
+// does. Another one of the same lines may have come there by an earlier request.
+func (p *publication) certify(ctx context.Context, so *tree) (err error) {
+	signed := p.now.note
+	if so.size != p.now.tree.size {
+		if signed, err = signCheckpoint(so.checkpoint(), p.l.key); err != nil {
+			return err
+		}
+	}
+	key := CheckpointKey(p.prefix, so.size)
+	err = p.store.Create(ctx, key, signed)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, ErrExists) {
+		return fmt.Errorf("create %s: %w", key, err)
+	}
+	there, err := p.store.Get(ctx, key)
+	if err != nil {
+		return fmt.Errorf("get %s: %w", key, err)
+	}
+	c, by, err := p.l.keys.parse(there)
+	if err == nil && c != so.checkpoint() {
+		err = errors.New("it is of other lines")
+	}
+	if err == nil {
+		err = p.l.keys.permits(by, so)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s in the bucket: %w", ErrBroken, key, err)
+	}
+	return nil
 }
 
 // keep writes down the bounds of what is about to be sent.

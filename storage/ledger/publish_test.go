@@ -21,7 +21,7 @@ const prefix = "STATION-1/ledger"
 
 func verifyPublished(t *testing.T, b *bucket, dir string) *ledger.Report {
 	t.Helper()
-	report, err := ledger.VerifyPublished(t.Context(), b, prefix, dir, station.PublicKey(), origin)
+	report, err := ledger.VerifyPublished(t.Context(), b, prefix, dir, ledger.Keys{station.PublicKey()}, origin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func checkPublished(t *testing.T, b *bucket, dir string, size int64) {
 		t.Fatalf("size %d, want %d; %v, told %v", report.Checkpoint.Size, size, report.Findings, report.Told)
 	}
 	fetched := filepath.Join(t.TempDir(), "ledger")
-	got, unsigned, err := ledger.Fetch(t.Context(), b, prefix, fetched, station.PublicKey(), origin)
+	got, unsigned, err := ledger.Fetch(t.Context(), b, prefix, fetched, ledger.Keys{station.PublicKey()}, origin)
 	if err != nil || got != size || unsigned != 0 {
 		t.Fatalf("fetched %d and %d: %v", got, unsigned, err)
 	}
@@ -80,7 +80,7 @@ func TestPublishAndFetch(t *testing.T) {
 
 	// A station that was lost goes on with what the bucket has.
 	again := filepath.Join(t.TempDir(), "ledger")
-	if _, _, err := ledger.Fetch(t.Context(), b, prefix, again, station.PublicKey(), origin); err != nil {
+	if _, _, err := ledger.Fetch(t.Context(), b, prefix, again, ledger.Keys{station.PublicKey()}, origin); err != nil {
 		t.Fatal(err)
 	}
 	appendN(t, open(t, again), 20, 2)
@@ -99,10 +99,10 @@ func TestPublishAndFetch(t *testing.T) {
 	if report := verifyPublished(t, b, dir); report.Sound() {
 		t.Error("another history is sound")
 	}
-	if _, _, err := ledger.Fetch(t.Context(), b, prefix, again, station.PublicKey(), origin); err == nil {
+	if _, _, err := ledger.Fetch(t.Context(), b, prefix, again, ledger.Keys{station.PublicKey()}, origin); err == nil {
 		t.Error("a folder was overwritten")
 	}
-	if _, _, err := ledger.Fetch(t.Context(), b, "none", filepath.Join(t.TempDir(), "x"), station.PublicKey(), origin); err == nil {
+	if _, _, err := ledger.Fetch(t.Context(), b, "none", filepath.Join(t.TempDir(), "x"), ledger.Keys{station.PublicKey()}, origin); err == nil {
 		t.Error("nothing was fetched without an error")
 	}
 }
@@ -185,12 +185,12 @@ func TestFetchFailsAtEveryCall(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "ledger")
 	for failAt, failed := 1, true; failed; failAt++ {
 		b.calls, b.failAt = 0, failAt
-		_, _, err := ledger.Fetch(t.Context(), b, prefix, to, station.PublicKey(), origin)
+		_, _, err := ledger.Fetch(t.Context(), b, prefix, to, ledger.Keys{station.PublicKey()}, origin)
 		if failed = err != nil; failed && !errors.Is(err, errInjected) {
 			t.Fatal(err)
 		}
 		b.calls = 0
-		if _, err := ledger.VerifyPublished(t.Context(), b, prefix, dir, station.PublicKey(), origin); failed && !errors.Is(err, errInjected) {
+		if _, err := ledger.VerifyPublished(t.Context(), b, prefix, dir, ledger.Keys{station.PublicKey()}, origin); failed && !errors.Is(err, errInjected) {
 			t.Errorf("call %d: verify says %v", failAt, err)
 		}
 	}
@@ -218,7 +218,7 @@ func TestUnsignedLinesAreAdopted(t *testing.T) {
 		t.Fatalf("%v, told %v", report.Findings, report.Told)
 	}
 	to := filepath.Join(t.TempDir(), "ledger")
-	size, unsigned, err := ledger.Fetch(t.Context(), b, prefix, to, station.PublicKey(), origin)
+	size, unsigned, err := ledger.Fetch(t.Context(), b, prefix, to, ledger.Keys{station.PublicKey()}, origin)
 	if err != nil || size != 2 || unsigned != 3 {
 		t.Fatal(size, unsigned, err)
 	}
@@ -252,6 +252,18 @@ func TestUnsignedLinesAreAdopted(t *testing.T) {
 	if _, err := l.AdoptUnsigned(t.Context()); err == nil {
 		t.Error("a line was adopted that is no entry")
 	}
+	handing, err := ledger.Rotated(entry(6), origin, station.PublicKey(), successor.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := handing.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, fmt.Appendf(nil, "6\n%s\n", line), to, "unsigned.jsonl")
+	if _, err := l.AdoptUnsigned(t.Context()); err == nil {
+		t.Error("a line was adopted that hands over to another key")
+	}
 }
 
 func TestPublishersAtOnce(t *testing.T) {
@@ -270,7 +282,7 @@ func TestPublishersAtOnce(t *testing.T) {
 				if err := l.Publish(t.Context(), b, prefix); err != nil {
 					t.Error(err)
 				}
-				report, err := ledger.VerifyPublished(t.Context(), b, prefix, dir, station.PublicKey(), origin)
+				report, err := ledger.VerifyPublished(t.Context(), b, prefix, dir, ledger.Keys{station.PublicKey()}, origin)
 				if err == nil && !report.Sound() {
 					t.Errorf("in between, %v", report.Findings)
 				}
@@ -322,7 +334,7 @@ func TestVerifyPublishedMeanwhile(t *testing.T) {
 				}
 			}
 		}}
-		report, err := ledger.VerifyPublished(t.Context(), busy, prefix, dir, station.PublicKey(), origin)
+		report, err := ledger.VerifyPublished(t.Context(), busy, prefix, dir, ledger.Keys{station.PublicKey()}, origin)
 		if err != nil || !report.Sound() {
 			t.Errorf("after listing %d: %v, %v", listings, err, report)
 		}

@@ -3,7 +3,6 @@ package ledger
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -13,23 +12,23 @@ import (
 
 // VerifyPublished reads the bucket's copy anew, compares it with the checkpoints
 // there, and then the folder with all of these, as Verify does. An empty dir
-// leaves the folder out: whoever has only the bucket and the public key can check
+// leaves the folder out: whoever has only the bucket and the public keys can check
 // it. Older checkpoints that were kept elsewhere are compared with the bucket's lines;
 // only they show that an older state of all of it was put back. The report is of the
 // bucket; what is wrong with the folder is said with the words "in the folder" before it.
-func VerifyPublished(ctx context.Context, store Store, prefix, dir string, pub ed25519.PublicKey, origin string, checkpoints ...[]byte) (*Report, error) {
-	report, err := verifyPublished(ctx, store, prefix, dir, pub, origin, checkpoints...)
+func VerifyPublished(ctx context.Context, store Store, prefix, dir string, keys Keys, origin string, checkpoints ...[]byte) (*Report, error) {
+	report, err := verifyPublished(ctx, store, prefix, dir, keys, origin, checkpoints...)
 	if err != nil {
 		return nil, fmt.Errorf("verify published ledger %s: %w", prefix, err)
 	}
 	return report, nil
 }
 
-func verifyPublished(ctx context.Context, store Store, prefix, dir string, pub ed25519.PublicKey, origin string, checkpoints ...[]byte) (*Report, error) {
-	if _, err := VerifierKey(origin, pub); err != nil {
+func verifyPublished(ctx context.Context, store Store, prefix, dir string, keys Keys, origin string, checkpoints ...[]byte) (*Report, error) {
+	a, err := newAudit(keys, origin)
+	if err != nil {
 		return nil, err
 	}
-	a := newAudit(pub, origin)
 	for i, signed := range checkpoints {
 		a.want(signed, fmt.Sprintf("the given checkpoint number %d", i+1))
 	}
@@ -45,13 +44,16 @@ func verifyPublished(ctx context.Context, store Store, prefix, dir string, pub e
 	if dir == "" {
 		return report, nil
 	}
-	local := newAudit(pub, origin)
+	local, err := newAudit(keys, origin)
+	if err != nil {
+		return nil, err
+	}
 	for i, signed := range there.notes {
 		local.want(signed, "the published checkpoint of size "+fmt.Sprint(there.sizes[i]))
 	}
 	if report.Sound() {
 		// Also the lines behind the last checkpoint must be the folder's.
-		local.wanted = append(local.wanted, claim{report.Checkpoint, "what the segments in the bucket hash to; it"})
+		local.wanted = append(local.wanted, claim{report.Checkpoint, nobody, "what the segments in the bucket hash to; it"})
 	}
 	if err := local.folder(ctx, folder(dir)); err != nil {
 		return nil, err
@@ -93,7 +95,7 @@ func (a *audit) listed(ctx context.Context, store Store, prefix string) (*inBuck
 	there := &inBucket{published: keys}
 	keys.check(&a.report)
 	for _, size := range keys.checkpoints {
-		key := checkpointKey(prefix, size)
+		key := CheckpointKey(prefix, size)
 		signed, err := store.Get(ctx, key)
 		if err != nil {
 			return nil, fmt.Errorf("get %s: %w", key, err)

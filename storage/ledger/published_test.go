@@ -68,7 +68,7 @@ func TestVerifyPublishedFindsManipulations(t *testing.T) {
 					t.Errorf("no %s at %d in %v, told %v", c.kind, c.index, report.Findings, report.Told)
 				}
 			}
-			_, _, err := ledger.Fetch(t.Context(), b, prefix, filepath.Join(t.TempDir(), "x"), station.PublicKey(), origin)
+			_, _, err := ledger.Fetch(t.Context(), b, prefix, filepath.Join(t.TempDir(), "x"), ledger.Keys{station.PublicKey()}, origin)
 			if c.kind != "" && !errors.Is(err, ledger.ErrBroken) {
 				t.Errorf("fetch says %v", err)
 			}

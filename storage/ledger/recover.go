@@ -56,7 +56,7 @@ func (l *Ledger) look() (repairs []Repair, err error) {
 			return nil, err
 		}
 	}
-	c, err := ParseCheckpoint(signed, l.key.PublicKey(), l.key.Name())
+	c, by, err := l.keys.parse(signed)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrBroken, checkpointName, err)
 	}
@@ -83,6 +83,9 @@ func (l *Ledger) look() (repairs []Repair, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := l.keys.permits(by, &now.tree); err != nil {
+		return repairs, fmt.Errorf("%w: %s: %w", ErrBroken, checkpointName, err)
+	}
 	now.note = signed
 	if id.size > now.bytes {
 		repair, err := l.mendTail(f, &now, id.size-now.bytes)
@@ -91,6 +94,10 @@ func (l *Ledger) look() (repairs []Repair, err error) {
 		}
 		repairs = append(repairs, repair)
 	} else if err := l.dir.remove(nextName); err != nil { // of an append that died before its first line
+		return repairs, err
+	}
+	// What a crash has left comes first: it may be the very line that hands over.
+	if err := l.keys.fits(&now.tree, now.tree.size); err != nil {
 		return repairs, err
 	}
 	if now.id, err = identify(f); err != nil {
@@ -121,6 +128,9 @@ func (l *Ledger) openEntries(c Checkpoint) (*os.File, error) {
 // begin makes the checkpoint of an empty log. It comes before the entries, so
 // that entries without one are always a sign that something was taken away.
 func (l *Ledger) begin() ([]byte, error) {
+	if l.keys.last() > 0 {
+		return nil, fmt.Errorf("%w: there is no %s", ErrNotHandedOver, checkpointName)
+	}
 	for _, name := range []string{entriesName, hashesName, nextName} {
 		there, err := l.dir.exists(name)
 		if err != nil {
@@ -184,7 +194,7 @@ func (l *Ledger) mendTail(f *os.File, now *state, length int64) (Repair, error) 
 	if signed == nil {
 		return refuse("no append was under way", nil)
 	}
-	next, err := ParseCheckpoint(signed, l.key.PublicKey(), l.key.Name())
+	next, by, err := l.keys.parse(signed)
 	if err != nil {
 		return refuse("the append under way is not signed", err)
 	}
@@ -201,6 +211,9 @@ func (l *Ledger) mendTail(f *os.File, now *state, length int64) (Repair, error) 
 	repair.Kind, grown, hashes = judgeTail(tail, &now.tree, next)
 	switch repair.Kind {
 	case RepairCompleted:
+		if err := l.keys.permits(by, &grown); err != nil {
+			return refuse("the append under way was signed by a former key", err)
+		}
 		return repair, l.complete(f, now, state{tree: grown, bytes: now.bytes + length, note: signed}, hashes)
 	case RepairCut:
 		if err := f.Truncate(now.bytes); err != nil {

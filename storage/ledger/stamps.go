@@ -56,13 +56,13 @@ func (l *Ledger) stampLast(ctx context.Context, store Store, prefix string, stam
 	if slices.Contains(keys, key) {
 		return size, false, nil
 	}
-	signed, err := store.Get(ctx, checkpointKey(prefix, size))
+	signed, err := store.Get(ctx, CheckpointKey(prefix, size))
 	if err != nil {
-		return size, false, fmt.Errorf("get %s: %w", checkpointKey(prefix, size), err)
+		return size, false, fmt.Errorf("get %s: %w", CheckpointKey(prefix, size), err)
 	}
 	// Nobody else's checkpoint is made older than it is.
 	if c, err := ParseCheckpoint(signed, l.key.PublicKey(), l.key.Name()); err != nil || c.Size != size {
-		return size, false, errors.Join(fmt.Errorf("%w: %s in the bucket is not this ledger's of that size", ErrBroken, checkpointKey(prefix, size)), err)
+		return size, false, errors.Join(fmt.Errorf("%w: %s in the bucket is not this ledger's of that size", ErrBroken, CheckpointKey(prefix, size)), err)
 	}
 	body, err := stamp(ctx, signed)
 	if err != nil {
@@ -111,7 +111,7 @@ func VerifyStamps(ctx context.Context, store Store, prefix string, check func(st
 			report.find(FindingForeign, noIndex, "%q is no stamp", key)
 			continue
 		}
-		of := checkpointKey(prefix, size)
+		of := CheckpointKey(prefix, size)
 		if _, there := slices.BinarySearch(checkpoints, of); !there {
 			report.find(FindingStamp, noIndex, "%s is there, and %s, which was stamped, is not", key, of)
 			continue

@@ -78,7 +78,7 @@ func TestTheLastCheckpointIsStampedOnce(t *testing.T) {
 		t.Errorf("%+v, %v", seen, err)
 	}
 	// They are in nobody's way.
-	report, err := ledger.VerifyPublished(t.Context(), b, stampsIn, "", station.PublicKey(), origin)
+	report, err := ledger.VerifyPublished(t.Context(), b, stampsIn, "", ledger.Keys{station.PublicKey()}, origin)
 	if err != nil || !report.Sound() || len(report.Told) != 0 {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -40,7 +40,8 @@ func (s segment) key(prefix string) string {
 	return fmt.Sprintf("%s%s%016d-%016d%s", prefix, entriesFolder, s.from, s.to, segmentSuffix)
 }
 
-func checkpointKey(prefix string, size int64) string {
+// CheckpointKey is where the checkpoint of a size lies in a bucket.
+func CheckpointKey(prefix string, size int64) string {
 	return fmt.Sprintf("%s%s%016d", prefix, checkpointFolder, size)
 }
 
@@ -108,7 +109,7 @@ func (p *published) add(key, prefix string) {
 		}
 	}
 	if name, ok := strings.CutPrefix(key, prefix+checkpointFolder); ok {
-		if size := number(name); size > 0 && checkpointKey(prefix, size) == key {
+		if size := number(name); size > 0 && CheckpointKey(prefix, size) == key {
 			p.checkpoints = append(p.checkpoints, size)
 			return
 		}

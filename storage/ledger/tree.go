@@ -3,6 +3,7 @@ package ledger
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -12,8 +13,9 @@ import (
 // never rests on the file of hashes. It is a value: a copy made with fork grows
 // on its own.
 type tree struct {
-	size int64
-	edge []tlog.Hash // the full subtrees, from left (large) to right (small)
+	size   int64
+	edge   []tlog.Hash // the full subtrees, from left (large) to right (small)
+	handed []handOver  // from key to key, by the lines so far
 }
 
 // add takes in a line and gives the hashes that it completes, in the order of
@@ -29,11 +31,14 @@ func (t *tree) add(line []byte) []tlog.Hash {
 	}
 	t.edge = append(t.edge, h)
 	t.size++
+	if h, is := handOverOf(line, t.size); is {
+		t.handed = append(t.handed, h)
+	}
 	return done
 }
 
 func (t *tree) fork() tree {
-	return tree{size: t.size, edge: append([]tlog.Hash(nil), t.edge...)}
+	return tree{size: t.size, edge: slices.Clone(t.edge), handed: slices.Clone(t.handed)}
 }
 
 func (t *tree) checkpoint() Checkpoint {

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -20,11 +19,11 @@ import (
 //
 // The error is for what could not be read; what was read and is wrong is in the
 // report.
-func Verify(ctx context.Context, dir string, pub ed25519.PublicKey, origin string, checkpoints ...[]byte) (*Report, error) {
-	if _, err := VerifierKey(origin, pub); err != nil {
+func Verify(ctx context.Context, dir string, keys Keys, origin string, checkpoints ...[]byte) (*Report, error) {
+	a, err := newAudit(keys, origin)
+	if err != nil {
 		return nil, fmt.Errorf("verify ledger %s: %w", dir, err)
 	}
-	a := newAudit(pub, origin)
 	for i, signed := range checkpoints {
 		a.want(signed, fmt.Sprintf("the given checkpoint number %d", i+1))
 	}
@@ -59,7 +58,7 @@ func (a *audit) folder(ctx context.Context, d folder) error {
 		}
 		if signed && a.tree.size == own.Size {
 			a.hashes = nil // none are owed behind the checkpoint
-			unfinished, err := s.unfinished(at, &a.tree, a.pub, a.origin)
+			unfinished, err := s.unfinished(at, &a.tree, a.keys)
 			if err != nil {
 				return err
 			}
@@ -147,11 +146,11 @@ func (s *standing) close() {
 
 // unfinished tells whether the bytes from at on are what an append that died can
 // have left.
-func (s *standing) unfinished(at int64, so *tree, pub ed25519.PublicKey, origin string) (bool, error) {
+func (s *standing) unfinished(at int64, so *tree, keys *succession) (bool, error) {
 	if s.next == nil || s.size-at > maxBatch {
 		return false, nil
 	}
-	next, err := ParseCheckpoint(s.next, pub, origin)
+	next, by, err := keys.parse(s.next)
 	if err != nil || next.Size <= so.size {
 		return false, nil //nolint:nilerr // whatever that file is, it excuses nothing
 	}
@@ -159,6 +158,6 @@ func (s *standing) unfinished(at int64, so *tree, pub ed25519.PublicKey, origin 
 	if _, err := s.entries.ReadAt(tail, at); err != nil {
 		return false, fmt.Errorf("read what is behind line %d: %w", so.size, err)
 	}
-	kind, _, _ := judgeTail(tail, so, next)
-	return kind != "", nil
+	kind, grown, _ := judgeTail(tail, so, next)
+	return kind == RepairCut || kind == RepairCompleted && keys.permits(by, &grown) == nil, nil
 }

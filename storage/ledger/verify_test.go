@@ -152,7 +152,7 @@ func TestVerifyRefusesForeignCheckpoints(t *testing.T) {
 			t.Errorf("%s: %v", name, report.Findings)
 		}
 	}
-	if _, err := ledger.Verify(t.Context(), filepath.Join(dir, "none"), station.PublicKey(), origin); err == nil {
+	if _, err := ledger.Verify(t.Context(), filepath.Join(dir, "none"), ledger.Keys{station.PublicKey()}, origin); err == nil {
 		t.Error("a folder that is not there is verified")
 	}
 }
