@@ -39,6 +39,9 @@ type Object struct {
 	RetainUntil time.Time
 	// StoredAt is when the version was made, by the store's clock; zero: not asked.
 	StoredAt time.Time
+	// Held: the store shows a legal hold. False is no proof of the contrary, which
+	// only Vault.Held gives.
+	Held bool
 }
 
 func checksumSHA256(sum [sha256.Size]byte) Checksum {
@@ -74,6 +77,7 @@ func classifyOf(version string, err error) error {
 // shown reads what the server says of a version, with HEAD or GET.
 func shown(key string, info minio.ObjectInfo) (Object, error) {
 	o := Object{Key: key, VersionID: info.VersionID, ETag: info.ETag, Size: info.Size, StoredAt: info.LastModified}
+	o.Held = info.Metadata.Get("X-Amz-Object-Lock-Legal-Hold") == string(minio.LegalHoldEnabled)
 	switch {
 	case info.ChecksumSHA256 != "":
 		o.Checksum = Checksum{SHA256, info.ChecksumSHA256}

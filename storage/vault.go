@@ -320,6 +320,18 @@ func (c *clockReader) RoundTrip(r *http.Request) (*http.Response, error) {
 			ahead = 0
 		}
 		c.ahead.Store(int64(ahead))
+		if asked, ok := r.Context().Value(dateKey{}).(*time.Time); ok {
+			*asked = date
+		}
 	}
 	return resp, nil
+}
+
+type dateKey struct{}
+
+// withDate has the store's time, as the last answer under the context tells it, written
+// to date; it is left alone by an answer that does not. No two requests may use the
+// context at once.
+func withDate(ctx context.Context, date *time.Time) context.Context {
+	return context.WithValue(ctx, dateKey{}, date)
 }

@@ -2,11 +2,16 @@ package storetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sys/unix"
 
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/embedded"
@@ -15,6 +20,9 @@ import (
 // runAsStore makes the test binary be the process of the embedded store. Its
 // name does not begin with INGESTD_: such variables are settings.
 const runAsStore = "BODYWORN_RUN_AS_STORE"
+
+// attrRetention is the attribute in which versitygw keeps the lock of a version.
+const attrRetention = "user.object-retention"
 
 // Main is the TestMain of a package whose tests use Embedded.
 func Main(m *testing.M) {
@@ -82,6 +90,18 @@ func Embedded(t testing.TB) *Server {
 			_ = p.Kill() // it may be gone already
 		}
 		<-store.Done()
+	}
+	s.relock = func(bucket, key string, until time.Time) error {
+		lock, err := json.Marshal(types.ObjectLockRetention{Mode: types.ObjectLockRetentionModeCompliance, RetainUntilDate: &until})
+		if err != nil {
+			return err
+		}
+		file := filepath.Join(root, "data", bucket, key)
+		// Only what is there: a lock elsewhere would show nothing.
+		if err := unix.Setxattr(file, attrRetention, lock, unix.XATTR_REPLACE); err != nil {
+			return fmt.Errorf("set %s of %s: %w", attrRetention, file, err)
+		}
+		return nil
 	}
 	s.connect(t)
 	return s

@@ -35,6 +35,8 @@ type Server struct {
 	start  func(testing.TB)
 	// dropBucket is nil where there is no such way.
 	dropBucket func(bucket string) error
+	// relock is nil where there is no such way.
+	relock func(bucket, key string, until time.Time) error
 }
 
 // Config reaches the server with a bucket that does not exist yet.
@@ -65,6 +67,13 @@ func (s *Server) Kill() { s.kill() }
 // DropBucket throws a bucket away with all that is locked in it, as only somebody at
 // MinIO's disks can; no client is able to.
 func (s *Server) DropBucket(bucket string) error { return s.dropBucket(bucket) }
+
+// Relock sets the end of the lock of a key's current version, past or future, as only
+// somebody at the disk of the embedded store can; no client is able to. It stands in
+// for the six months that a test can't wait.
+func (s *Server) Relock(bucket, key string, until time.Time) error {
+	return s.relock(bucket, key, until)
+}
 
 // Start starts a killed server again: same data, address and credentials.
 func (s *Server) Start(t testing.TB) {
