@@ -25,6 +25,7 @@ type Config struct {
 	StateDir  string    `key:"state_dir" path:"yes"` // journal and locks
 	Storage   Storage   `key:"storage"`
 	Retention Retention `key:"retention"`
+	Custody   Custody   `key:"custody"`
 	Ingest    Ingest    `key:"ingest"`
 	Scrub     Scrub     `key:"scrub"`
 	Sources   []Source  `key:"sources"`
@@ -76,6 +77,14 @@ type Retention struct {
 	Policy string `key:"policy" path:"yes"` // retention file; empty: months alone
 
 	rules *policy.Policy // what Policy held when it was checked; nil without one
+}
+
+// Custody says who may release footage that is on hold, or dispose of it.
+type Custody struct {
+	// Administrators are uids, such as "1000", or names of users; empty: whoever can use
+	// the state folder.
+	Administrators []string `key:"administrators"`
+	TwoPersons     bool     `key:"two_persons"` // a second person must confirm
 }
 
 // Ingest says how recorders are read.

@@ -32,6 +32,8 @@ var defaults = []configs.Setting{
 	{"storage.buffer_memory", "128MiB", "default"},
 	{"retention.months", "6", "default"},
 	{"retention.policy", "", "default"},
+	{"custody.administrators", "[]", "default"},
+	{"custody.two_persons", "false", "default"},
 	{"ingest.parallel", "4", "default"},
 	{"ingest.verify", "readback", "default"},
 	{"ingest.identical", "quick", "default"},

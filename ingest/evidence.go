@@ -102,13 +102,27 @@ func (s *Station) Publish(ctx context.Context) error {
 	return s.evidence.Ledger.Publish(ctx, LedgerStore{s.vault, longest}, LedgerPrefix(s.cfg.ID))
 }
 
+// EvidencePrefixes are where everything lies that must outlast the footage it tells of:
+// the ledger and the public keys.
+func (s *Station) EvidencePrefixes() []string {
+	return []string{LedgerPrefix(s.cfg.ID) + "/", keysPrefix(s.cfg.ID)}
+}
+
 // publishKey puts the public key where the documents are that it signs.
 func (s *Station) publishKey(ctx context.Context) error {
 	line := []byte(s.evidence.Key.AuthorizedKey() + "\n")
 	name := strings.NewReplacer("SHA256:", "", "/", "_", "+", "-").Replace(s.evidence.Key.Fingerprint())
 	key := keysPrefix(s.cfg.ID) + name + ".pub"
+	longest, err := s.journal.LongestLock(ctx)
+	if err != nil {
+		return err
+	}
 	if err := s.withStore(ctx, func() error {
-		_, err := s.vault.Create(ctx, key, line, sha256.Sum256(line), s.vault.RetainUntil())
+		until := s.vault.RetainUntil()
+		if longest.After(until) {
+			until = longest
+		}
+		_, err := s.vault.Create(ctx, key, line, sha256.Sum256(line), until)
 		return err
 	}); err != nil {
 		return fmt.Errorf("publish the station's key: %w", err)
