@@ -216,7 +216,7 @@ func (d *Desk) line(event string, h journal.Hold, footage []ledger.Object) ledge
 	} else if len(sessions) <= sessionsInLine {
 		e.Detail["session_ids"] = strings.Join(sessions, " ")
 	}
-	name(&e, footage)
+	nameObjects(&e, footage)
 	return e
 }
 

@@ -140,10 +140,10 @@ func hopeless(err error) bool {
 	return errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrDenied) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// name puts objects into a line of the ledger: one by one, or, where they are many, the
+// nameObjects puts objects into a line of the ledger: one by one, or, where they are many, the
 // SHA-256 of their list. The list has a line for each, its key, a tab, its version and
 // a newline, in the order of bytes.
-func name(e *ledger.Entry, objects []ledger.Object) {
+func nameObjects(e *ledger.Entry, objects []ledger.Object) {
 	e.Detail["objects"] = strconv.Itoa(len(objects))
 	if len(objects) <= objectsInLine {
 		e.Objects = objects
