@@ -96,6 +96,31 @@ func TestRulesThatGrowLengthenWhatIsStored(t *testing.T) {
 	})
 }
 
+// An object that another session keeps for longer is not shortened, and is no trouble.
+func TestASharedObjectKeepsTheLongerLock(t *testing.T) {
+	onEachStore(t, func(t *testing.T, p *depot) {
+		card := p.card("a.mp4", "b.mp4")
+		first, second := p.take(card, "R1"), p.take(card, "R1")
+		d := p.deskWith(strings.Replace(forTags, "months: 6", "months: 12", 1))
+		if _, err := d.Tag(t.Context(), second.ID, []string{"证据"}, ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{second.ID, first.ID} {
+			if r, err := d.Lengthen(t.Context(), func(s journal.Session) bool { return s.ID == id }); err != nil || len(r.Extended) != 1 {
+				t.Errorf("%+v, %v", r, err)
+			}
+		}
+		until := storage.RetainUntil(second.EndedAt, 24, p.cfg.Location)
+		p.mustBeLocked(until, 2, p.footage(first))
+		p.mustBeLocked(until, 4, p.documents(second))
+		p.mustBeLocked(storage.RetainUntil(first.EndedAt, 12, p.cfg.Location), 4, p.documents(first))
+		if r := lengthen(t, d); len(r.Extended) != 0 {
+			t.Errorf("once more: %+v", r)
+		}
+		p.mustBeSound()
+	})
+}
+
 // Without a retention file the months count.
 func TestMonthsThatGrowLengthenWhatIsStored(t *testing.T) {
 	t.Parallel()
@@ -307,13 +332,14 @@ func TestTwoThatLengthenAtOnce(t *testing.T) {
 // the others waiting, of its own or of other sessions.
 func TestAMissingObjectIsToldAndTheOthersGoOn(t *testing.T) {
 	onEachStore(t, func(t *testing.T, p *depot) {
+		before := p.take(p.card("d.mp4"), "R3")
 		hurt, well := p.take(p.card("a.mp4", "b.mp4"), "R1"), p.take(p.card("c.mp4"), "R2")
 		p.change("UPDATE files SET version = '01980000-0000-7000-8000-000000000000' WHERE session = ? AND path = CAST('a.mp4' AS BLOB)", hurt.ID)
 		r, err := p.deskWith(standard36).Lengthen(t.Context(), everything)
 		if !errors.Is(err, storage.ErrNotFound) || !strings.Contains(err.Error(), hurt.ID) || strings.Contains(err.Error(), well.ID) {
 			t.Errorf("%v", err)
 		}
-		if len(r.Extended) != 1 || r.Extended[0].Session != well.ID || len(p.lines("retention.extended")) != 1 {
+		if len(r.Extended) != 2 || r.Extended[0].Session != well.ID || r.Extended[1].Session != before.ID || len(p.lines("retention.extended")) != 2 {
 			t.Errorf("%+v", r)
 		}
 		if s := p.session(hurt.ID); !s.RetainUntil.Equal(hurt.RetainUntil) {
