@@ -11,12 +11,13 @@ import (
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
 )
 
 const (
 	// lengthenEvery is how often a daemon looks after the locks of stored sessions.
 	lengthenEvery = 24 * time.Hour
-	// lengthenRetry is when it looks again after trouble.
+	// lengthenRetry is when it looks again if the store did not answer.
 	lengthenRetry = 10 * time.Minute
 )
 
@@ -91,7 +92,9 @@ func (r *running) keepLengthening(ctx context.Context) {
 			r.emit(ingest.Event{Name: "retention.extended", Message: lengthenedWords(done)})
 		}
 		if err != nil {
-			wait = lengthenRetry
+			if errors.Is(err, storage.ErrUnavailable) {
+				wait = lengthenRetry
+			}
 			r.emit(ingest.Event{Name: "retention.trouble", Level: ingest.Warn, Err: err,
 				Message: "not every stored session is locked for as long as it must be; what it has stays locked as it is, and it is tried again"})
 		}

@@ -144,6 +144,9 @@ func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 			open++
 			continue
 		}
+		if !s.DisposedAt.IsZero() { // there is nothing left to keep
+			continue
+		}
 		k, err := w.keptBy(rules, s, facts)
 		if err != nil {
 			return err

@@ -17,6 +17,10 @@ import (
 // sessionsInLine is how many sessions the ledger's line of a hold names.
 const sessionsInLine = 100
 
+// wordsLongest is how long each text of a hold may be, in characters: it stands in a
+// line of the ledger.
+const wordsLongest = 2000
+
 // ErrNothing says that a query matches nothing that can be held.
 var ErrNothing = errors.New("no ended session matches")
 
@@ -26,6 +30,22 @@ type HoldOrder struct {
 	Reason   string
 	Of       []journal.Held
 	AskedFor string // HoldQuery.Words, where it was asked by a query
+}
+
+// check refuses what the ledger could not take: a hold that it can't tell of could
+// never be released.
+func (o HoldOrder) check() error {
+	for what, text := range map[string]string{"number of the case": o.Case, "reason": o.Reason, "query": o.AskedFor} {
+		switch {
+		case strings.TrimSpace(text) == "" && what != "query":
+			return fmt.Errorf("a hold needs the %s", what)
+		case !utf8.ValidString(text):
+			return fmt.Errorf("the %s of a hold is not UTF-8: %q", what, text)
+		case utf8.RuneCountInString(text) > wordsLongest:
+			return fmt.Errorf("the %s of a hold has %d characters, %d are allowed", what, utf8.RuneCountInString(text), wordsLongest)
+		}
+	}
+	return nil
 }
 
 // HoldQuery finds sessions. What is empty does not count.
@@ -119,10 +139,8 @@ func (d *Desk) canBeHeld(ctx context.Context, s journal.Session) error {
 //
 // A hold that is given with an error counts and is not finished.
 func (d *Desk) Hold(ctx context.Context, o HoldOrder) (h journal.Hold, err error) {
-	for what, text := range map[string]string{"the number of the case": o.Case, "the reason": o.Reason} {
-		if strings.TrimSpace(text) == "" || !utf8.ValidString(text) {
-			return h, fmt.Errorf("a hold needs %s", what)
-		}
+	if err := o.check(); err != nil {
+		return h, err
 	}
 	giveBack, err := d.Journal.TakeTurn(ctx, "holds")
 	if err != nil {

@@ -329,7 +329,9 @@ func TestWhatCanNotBeHeld(t *testing.T) {
 			t.Errorf("%s: %+v, %v", says, h, err)
 		}
 	}
-	for _, o := range []custody.HoldOrder{{Reason: "r", Of: []journal.Held{{Session: s.ID}}}, {Case: "1", Of: []journal.Held{{Session: s.ID}}}, {Case: "1", Reason: "r"}} {
+	for _, o := range []custody.HoldOrder{{Reason: "r", Of: []journal.Held{{Session: s.ID}}}, {Case: "1", Of: []journal.Held{{Session: s.ID}}}, {Case: "1", Reason: "r"},
+		{Case: "1", Reason: "\xff", Of: []journal.Held{{Session: s.ID}}}, {Case: "1", Reason: "r", AskedFor: "officer \xff", Of: []journal.Held{{Session: s.ID}}},
+		{Case: strings.Repeat("x", 2001), Reason: "r", Of: []journal.Held{{Session: s.ID}}}} {
 		if _, err := d.Hold(t.Context(), o); err == nil {
 			t.Errorf("taken: %+v", o)
 		}

@@ -370,6 +370,16 @@ func TestUndecidedIsTold(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	p.mustBeLocked(odd.RetainUntil, 5, p.shown(odd.Prefix))
+
+	// What the months ask for is known all the same.
+	p.change("UPDATE sessions SET docked_at = '' WHERE id = ?", well.ID)
+	d := p.deskWith(standard36)
+	d.Months = 40
+	r, err = d.Lengthen(t.Context(), everything)
+	if !errors.Is(err, policy.ErrFacts) || !strings.Contains(err.Error(), well.ID) || r.Undecided != 2 || len(r.Extended) != 1 || r.Extended[0].Rule != "retention.months" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	p.mustBeLocked(storage.RetainUntil(well.EndedAt, 40, p.cfg.Location), 5, p.shown(well.Prefix))
 }
 
 // Sessions of another bucket, and those that were disposed of, are left alone.
