@@ -3,6 +3,7 @@ package custody_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -266,9 +267,8 @@ func interrupted(t *testing.T, p *depot, kind string, n int) (context.Context, *
 func TestAnExtensionThatIsCutOffIsFinished(t *testing.T) {
 	onEachStore(t, func(t *testing.T, p *depot) {
 		first, second := p.take(p.card("a.mp4", "b.mp4"), "R1"), p.take(p.card("c.mp4"), "R2")
-		until := map[int]string{1: "24", 4: "25", 8: "26", 11: "27"}
-		for n, months := range until {
-			rules := "default: {months: " + months + ", why: w}\n"
+		for i, n := range []int{1, 4, 8, 11} {
+			rules := fmt.Sprintf("default: {months: %d, why: w}\n", 24+i)
 			told := len(p.lines("retention.extended"))
 			ctx, way := interrupted(t, p, "retention", n)
 			if _, err := way.deskWith(rules).Lengthen(ctx, everything); !errors.Is(err, context.Canceled) {
