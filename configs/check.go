@@ -49,6 +49,7 @@ func check(c *Config, earlier []Problem) []Problem {
 	k.s3()
 	k.timestamp()
 	k.retention()
+	k.custody()
 	k.ingest()
 	k.scrub()
 	k.sources()
@@ -120,6 +121,26 @@ func (k *checker) station() {
 	}
 	if s.Timezone == nil {
 		k.fail("station.timezone", "is required, such as Asia/Shanghai")
+	}
+}
+
+func (k *checker) custody() {
+	c := k.cfg.Custody
+	if n := len(c.Administrators); n > maxSources {
+		k.fail("custody.administrators", tooManyText, maxSources, n)
+		return
+	}
+	for i, name := range c.Administrators {
+		key := entry("custody.administrators", i)
+		if name == "" || utf8.RuneCountInString(name) > maxName {
+			k.fail(key, "must be a uid or the name of a user, at most %d characters", maxName)
+		}
+		if j := slices.Index(c.Administrators, name); j < i {
+			k.fail(key, "is %s once more", entry("custody.administrators", j))
+		}
+	}
+	if c.TwoPersons && len(c.Administrators) == 1 {
+		k.fail("custody.two_persons", "needs two administrators, and custody.administrators names one: nothing could ever be released")
 	}
 }
 

@@ -24,6 +24,12 @@ func TestBounds(t *testing.T) {
 		{"station: {timezone: Local}", `station.timezone at line 1: must be an IANA time zone such as Asia/Shanghai, not "Local"`},
 		{"station: {timezone: UTC}", ""},
 
+		{"custody: {administrators: [\"1000\", 王芳], two_persons: true}", ""},
+		{"custody: {administrators: [a, b, a]}", "custody.administrators[2] at line 1: is custody.administrators[0] once more"},
+		{"custody: {administrators: [\"\"]}", "custody.administrators[0] at line 1: must be a uid or the name of a user, at most 200 characters"},
+		{"custody: {administrators: [{uid: 1}]}", "custody.administrators[0] at line 1: must be a single value, not a group of settings"},
+		{"custody: {administrators: [a], two_persons: true}", "custody.two_persons at line 1: needs two administrators, and custody.administrators names one: nothing could ever be released"},
+
 		{"storage: {bucket: Footage}", "storage.bucket at line 1: " + bucket + `"Footage"`},
 		{"storage: {bucket: ab}", "storage.bucket at line 1: " + bucket + `"ab"`},
 		{"storage: {bucket: a..b}", `storage.bucket at line 1: must have a letter or digit on both sides of a dot, not "a..b"`},

@@ -27,6 +27,7 @@ type Config struct {
 	Timestamp Timestamp `key:"timestamp"`
 	Digest    Digest    `key:"digest"`
 	Retention Retention `key:"retention"`
+	Custody   Custody   `key:"custody"`
 	Ingest    Ingest    `key:"ingest"`
 	Scrub     Scrub     `key:"scrub"`
 	Sources   []Source  `key:"sources"`
@@ -89,6 +90,14 @@ type Retention struct {
 	Policy string `key:"policy" path:"yes"` // retention file; empty: months alone
 
 	rules *policy.Policy // what Policy held when it was checked; nil without one
+}
+
+// Custody says who may release footage that is on hold, or dispose of it.
+type Custody struct {
+	// Administrators are uids, such as "1000", or names of users; empty: whoever can use
+	// the state folder.
+	Administrators []string `key:"administrators"`
+	TwoPersons     bool     `key:"two_persons"` // a second person must confirm
 }
 
 // Ingest says how recorders are read.

@@ -32,6 +32,18 @@ func ReadCredentials(cfg *Config) (accessKey, secretKey string, err error) {
 	return accessKey, secretKey, nil
 }
 
+// ReadCredentialsFile reads the keys from a file of the same form, which the settings
+// do not name: those of a person, for what the station's own may not do.
+func ReadCredentialsFile(path string) (accessKey, secretKey string, err error) {
+	if path == "" {
+		return "", "", errors.New("no file with keys is named")
+	}
+	if accessKey, secretKey, err = readCredentials(path); err != nil {
+		return "", "", fmt.Errorf("the keys in %s: %w", path, err)
+	}
+	return accessKey, secretKey, nil
+}
+
 func readCredentials(path string) (accessKey, secretKey string, err error) {
 	if path == "" {
 		dir := os.Getenv("CREDENTIALS_DIRECTORY")

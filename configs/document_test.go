@@ -35,6 +35,8 @@ var defaults = []configs.Setting{
 	{"digest.sm3", "false", "default"},
 	{"retention.months", "6", "default"},
 	{"retention.policy", "", "default"},
+	{"custody.administrators", "[]", "default"},
+	{"custody.two_persons", "false", "default"},
 	{"ingest.parallel", "4", "default"},
 	{"ingest.verify", "readback", "default"},
 	{"ingest.identical", "quick", "default"},

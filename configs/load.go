@@ -251,6 +251,10 @@ func (l *loader) set(cfg *Config, s setting, value any) {
 func (l *loader) setList(cfg *Config, list setting, entries []any) {
 	list.field.Set(reflect.MakeSlice(list.field.Type(), len(entries), len(entries)))
 	for i, e := range entries {
+		if list.field.Type().Elem().Kind() != reflect.Struct {
+			l.set(cfg, setting{entry(list.key, i), list.field.Index(i), list.path}, e)
+			continue
+		}
 		values := e.(map[string]any)
 		for s := range settings(list.field.Index(i)) {
 			if value, set := values[s.key]; set {

@@ -149,6 +149,12 @@ func walk(section reflect.Value, prefix string, yield func(setting) bool) bool {
 		}
 		if field.Kind() == reflect.Slice {
 			for i := range field.Len() {
+				if field.Type().Elem().Kind() != reflect.Struct {
+					if !yield(setting{entry(key, i), field.Index(i), f.Tag.Get("path") != ""}) {
+						return false
+					}
+					continue
+				}
 				if !walk(field.Index(i), entry(key, i), yield) {
 					return false
 				}

@@ -229,6 +229,12 @@ func (s *Station) publishKeys(ctx context.Context) error {
 	return s.withStore(ctx, func() error { return PublishKeys(ctx, LedgerStore{s.vault, longest}, s.cfg.ID, s.evidence) })
 }
 
+// EvidencePrefixes are where everything lies that must outlast the footage it tells of:
+// the ledger and the public keys.
+func (s *Station) EvidencePrefixes() []string {
+	return []string{LedgerPrefix(s.cfg.ID) + "/", keysPrefix(s.cfg.ID)}
+}
+
 // PublishKeys puts the public key of a station in its vault, with the documents about
 // it. What is there already and the same is taken.
 func PublishKeys(ctx context.Context, to LedgerStore, station string, e Evidence) error {

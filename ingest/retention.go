@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
@@ -46,8 +47,16 @@ func RetentionFacts(s journal.Session, files []*journal.File, unit string, store
 
 // learnFacts takes down what the policy can know of the session by now. It runs
 // while no file is being copied; the locks that follow go by it.
-func (w *session) learnFacts() {
+func (w *session) learnFacts(ctx context.Context) error {
+	tags, err := w.journal.Tags(ctx, w.record.ID)
+	if err != nil {
+		return err
+	}
 	w.facts = RetentionFacts(w.record, w.files, w.unit, w.journal.Now())
+	for _, t := range tags {
+		w.facts.Tags = append(w.facts.Tags, t.Tag)
+	}
+	return nil
 }
 
 // retainUntil is the end of the lock of whatever of the session is stored at this
@@ -79,12 +88,16 @@ func (w *session) decide() (time.Time, *manifest.Retention) {
 
 // KeepUntil is the end of the lock of a session with these facts, and the rule that it
 // is by: the longer of what the policy says and of months, the retention.months of the
-// station. The error is policy.ErrFacts; the months alone are counted then, from
-// Stored, which must be known.
+// station. Without a policy, nil, it is the months. The error is policy.ErrFacts; the
+// months alone are counted then, from Stored, which must be known.
 func KeepUntil(p *policy.Policy, months int, f policy.Facts, loc *time.Location) (time.Time, *manifest.Retention, error) {
 	byMonths := &manifest.Retention{Name: MonthsRule, Months: max(months, storage.FloorMonths),
 		Why: "the station keeps all footage for as long, which is longer than its rules ask for"}
 	until := storage.RetainUntil(f.Stored, months, loc)
+	if p == nil {
+		byMonths.Why = "the station keeps all footage for as long"
+		return until, byMonths, nil
+	}
 	d, err := p.Decide(f, loc)
 	switch {
 	case err != nil:

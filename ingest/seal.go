@@ -33,7 +33,9 @@ import (
 //  5. The session is ended in the journal. Crash: it is done.
 //  6. The ledger is in the bucket. Crash: the next session brings it there.
 func (w *session) seal(ctx context.Context) error {
-	w.learnFacts()
+	if err := w.learnFacts(ctx); err != nil {
+		return err
+	}
 	until, rule := w.decide()
 	if err := w.lockUntil(ctx, until); err != nil {
 		return err

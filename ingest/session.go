@@ -80,7 +80,9 @@ func (w *session) run(ctx context.Context) (err error) {
 	// would be called safe unseen.
 	for look := 1; ; look++ {
 		w.show(Copying)
-		w.learnFacts()
+		if err := w.learnFacts(ctx); err != nil {
+			return w.interrupted(ctx, err)
+		}
 		if err := w.copyFiles(ctx); err != nil {
 			return w.interrupted(ctx, err)
 		}

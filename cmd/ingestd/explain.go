@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/bodyworn/ingestd/ingest"
@@ -31,6 +32,10 @@ type explanation struct {
 		Rule  *manifest.Retention `json:"manifest_rule,omitempty"`
 		Error string              `json:"manifest_error,omitempty"` // why it could not be read
 	} `json:"lock"`
+	Permanent bool     `json:"permanent"` // by the journal: in no plan of disposal, ever
+	Tags      []string `json:"tags"`
+	// Holds keep it whatever else is said here, each until it is released.
+	Holds  []holdJSON  `json:"holds"`
 	Policy *policyJSON `json:"policy"` // in force now; null: none
 	Months struct {
 		Months int        `json:"months"`
@@ -78,6 +83,9 @@ func (a *app) retentionExplain(ctx context.Context, id string) (err error) {
 	if !s.EndedAt.IsZero() {
 		e.Months.Until = known(storage.RetainUntil(s.EndedAt, w.cfg.Retention.Months, loc), loc)
 	}
+	if err := w.explainMarks(ctx, s, &e); err != nil {
+		return err
+	}
 	undecided := w.explainDecision(ctx, s, &e)
 	if undecided != nil && !errors.Is(undecided, policy.ErrFacts) {
 		return undecided
@@ -100,6 +108,23 @@ func (a *app) retentionExplain(ctx context.Context, id string) (err error) {
 	return nil
 }
 
+// explainMarks adds what people have said of the session.
+func (w *workplace) explainMarks(ctx context.Context, s journal.Session, e *explanation) error {
+	e.Permanent, e.Tags, e.Holds = s.Permanent, []string{}, []holdJSON{}
+	tags, err := w.journal.Tags(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	for _, t := range tags {
+		e.Tags = append(e.Tags, t.Tag)
+	}
+	holds, err := w.journal.HoldsOn(ctx, s.ID)
+	for _, h := range holds {
+		e.Holds = append(e.Holds, holdToJSON(h, w.cfg.Station.Timezone))
+	}
+	return err
+}
+
 // explainDecision adds what the policy in force says now.
 func (w *workplace) explainDecision(ctx context.Context, s journal.Session, e *explanation) error {
 	rules := w.cfg.Retention.Rules()
@@ -110,11 +135,11 @@ func (w *workplace) explainDecision(ctx context.Context, s journal.Session, e *e
 		e.Undecided = "it is decided when the session is sealed 封存时决定"
 		return nil
 	}
-	units, err := w.units(ctx)
+	factsOf, err := w.desk(nil).FactsReader(ctx)
 	if err != nil {
 		return err
 	}
-	facts, err := w.factsOf(ctx, s, units)
+	facts, err := factsOf(s)
 	if err != nil {
 		return err
 	}
@@ -174,6 +199,15 @@ func (a *app) printExplanation(e explanation, loc *time.Location) {
 	}
 	p("session  采集批次  ", "%s, %s", e.Session, e.State)
 	p("locked   锁定至    ", "%s (%s) by the journal 日志", whenKnown(e.Lock.Journal, loc), loc)
+	if e.Permanent {
+		p("permanent永久保存  ", "it is in no plan of disposal, not even when the lock ends 不列入到期销毁")
+	}
+	for _, h := range e.Holds {
+		p("on hold  保全      ", "%s, case 案号 %s: kept until it is released 解除前一直保存", h.ID, h.Case)
+	}
+	if len(e.Tags) > 0 {
+		p("tags     标记      ", "%s", strings.Join(e.Tags, ", "))
+	}
 	switch rule := e.Lock.Rule; {
 	case e.Lock.Error != "":
 		p("manifest 清单      ", "%s", e.Lock.Error)
@@ -209,7 +243,7 @@ func (a *app) printExplanation(e explanation, loc *time.Location) {
 	}
 	switch lock := *e.Lock.Journal; {
 	case until.After(lock):
-		fmt.Fprintln(a.out, "\n现行规则要求的期限长于锁定期限；锁定以封存时的规则为准，不会自动延长\nwhat is in force now asks for more than the lock: that is by what was in force when the session was sealed, and is not extended by itself")
+		fmt.Fprintln(a.out, "\n现行规则要求的期限长于锁定期限；采集服务将自动延长锁定，也可执行 ingestd retention extend\nwhat is in force now asks for more than the lock: the daemon extends it at its next look, or ingestd retention extend now")
 	case until.Before(lock):
 		fmt.Fprintln(a.out, "\n锁定期限长于现行规则要求的期限；锁定不能缩短\nthe lock is longer than what is in force now asks for; it can't be shortened")
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
 )
 
@@ -85,9 +86,9 @@ func codeOf(err error, interrupted bool) int {
 		return exitConfig
 	case errors.Is(err, journal.ErrLocked):
 		return exitLocked
-	case errors.Is(err, journal.ErrNotFound), errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, journal.ErrNotFound), errors.Is(err, os.ErrNotExist), errors.Is(err, custody.ErrNothing):
 		return exitNotFound
-	case errors.Is(err, ingest.ErrUnregistered), errors.Is(err, ingest.ErrConflict):
+	case errors.Is(err, ingest.ErrUnregistered), errors.Is(err, ingest.ErrConflict), errors.Is(err, custody.ErrRefused):
 		return exitRefused
 	case interrupted:
 		return exitInterrupted
@@ -126,6 +127,7 @@ works on the same state · 130 interrupted.`,
 		a.recordersCmd(), a.slotsCmd(), a.demoCmd(), a.doctorCmd(), a.configCmd(), a.storeCmd(), a.versionCmd())
 	root.AddCommand(a.ledgerCmd())
 	root.AddCommand(a.keyCmd())
+	root.AddCommand(a.tagCmd(), a.holdCmd())
 	usageErrors(root)
 	return root
 }

@@ -68,6 +68,8 @@ type sessionJSON struct {
 	Reason       string              `json:"reason"`
 	Prefix       string              `json:"prefix"`
 	ManifestKey  string              `json:"manifest_key"`
+	Tags         []string            `json:"tags"`
+	Holds        []string            `json:"holds"` // ids of those that are not released
 	Files        []fileJSON          `json:"files,omitempty"`
 	// Scrub is the last proof that the session was read again; absent: never.
 	Scrub       *scrubJSON        `json:"scrub,omitempty"`
@@ -108,7 +110,7 @@ func toJSON(s journal.Session, files []*journal.File, loc *time.Location) sessio
 	j := sessionJSON{
 		ID: s.ID, State: string(s.State), Recorder: s.Recorder, Officer: s.Officer, Slot: s.Slot,
 		Identity: s.Identity, Clock: s.Clock, Health: s.Health, Condition: s.Condition, Verification: s.Verification, Reason: s.Reason,
-		Prefix: s.Prefix, ManifestKey: s.Manifest.Key,
+		Prefix: s.Prefix, ManifestKey: s.Manifest.Key, Tags: []string{}, Holds: []string{},
 		DockedAt: known(s.DockedAt, loc), EndedAt: known(s.EndedAt, loc), RetainUntil: known(s.RetainUntil, loc),
 	}
 	for _, f := range files {

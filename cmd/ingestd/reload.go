@@ -25,7 +25,7 @@ import (
 // what the station is, where it keeps footage and what it watches: for them it is
 // started again.
 var liveSettings = []string{
-	"clock.", "ingest.identical", "ingest.stall_after", "ingest.verify", "log.level", "preuse.", "recorders.unregistered", "retention.policy", "scrub.",
+	"clock.", "custody.administrators", "custody.two_persons", "ingest.identical", "ingest.stall_after", "ingest.verify", "log.level", "preuse.", "recorders.unregistered", "retention.policy", "scrub.",
 }
 
 // running is a daemon at work, whose settings can change.
@@ -36,6 +36,8 @@ type running struct {
 	now       *configs.Config // what is in force; owned by the goroutine of reloadOnHangUp
 	log       atomic.Pointer[zerolog.Logger]
 	known     atomic.Pointer[dock.Config]
+	retention atomic.Pointer[configs.Retention]
+	reloaded  chan struct{} // holds one at most: settings were loaded again
 }
 
 func (r *running) emit(e ingest.Event) { logEvent(*r.log.Load(), e) }
@@ -80,6 +82,7 @@ func (r *running) reload(ctx context.Context) {
 	next.Clock, next.PreUse, next.Scrub = cfg.Clock, cfg.PreUse, cfg.Scrub
 	next.Ingest.Identical, next.Ingest.StallAfter, next.Ingest.Verify = cfg.Ingest.Identical, cfg.Ingest.StallAfter, cfg.Ingest.Verify
 	next.Log.Level, next.Recorders.Unregistered = cfg.Log.Level, cfg.Recorders.Unregistered
+	next.Custody.Administrators, next.Custody.TwoPersons = cfg.Custody.Administrators, cfg.Custody.TwoPersons
 	months := next.Retention.Months
 	next.Retention = cfg.Retention // with the rules that its file held when it was loaded
 	next.Retention.Months = months
@@ -97,6 +100,11 @@ func (r *running) reload(ctx context.Context) {
 	known.RefuseUnregistered = next.Recorders.Unregistered == configs.UnregisteredRefuse
 	known.SetClocks = next.Clock.Set
 	r.known.Store(&known)
+	r.retention.Store(&next.Retention)
+	select {
+	case r.reloaded <- struct{}{}:
+	default: // one is waiting there already
+	}
 
 	e := ingest.Event{Name: "config.reloaded", Message: "nothing has changed"}
 	var words []string
@@ -166,8 +174,9 @@ func changes(from, to *configs.Config) (live, restart []change) {
 		if was == is {
 			continue
 		}
+		setting, _, _ := strings.Cut(key, "[")
 		isLive := slices.ContainsFunc(liveSettings, func(name string) bool {
-			return key == name || strings.HasSuffix(name, ".") && strings.HasPrefix(key, name)
+			return setting == name || strings.HasSuffix(name, ".") && strings.HasPrefix(key, name)
 		})
 		if isLive {
 			live = append(live, change{key, was, is})

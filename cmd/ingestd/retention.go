@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bodyworn/ingestd/configs"
-	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
@@ -39,7 +38,7 @@ Exit codes: 0 valid · 5 no such file · 6 not valid.`,
 		&cobra.Command{
 			Use: "explain SESSION", Short: "Explain until when a session is kept, and why", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error { return a.retentionExplain(cmd.Context(), args[0]) },
-		})
+		}, a.retentionExtendCmd())
 }
 
 // policyJSON is a retention file that is in force.
@@ -135,7 +134,7 @@ func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	units, err := w.units(ctx)
+	facts, err := w.desk(nil).FactsReader(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,7 +144,10 @@ func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 			open++
 			continue
 		}
-		k, err := w.keptBy(ctx, rules, s, units)
+		if !s.DisposedAt.IsZero() { // there is nothing left to keep
+			continue
+		}
+		k, err := w.keptBy(rules, s, facts)
 		if err != nil {
 			return err
 		}
@@ -172,7 +174,7 @@ func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 		printTable(a.out, []string{"SESSION", "EFFECT", "LOCKED UNTIL", "KEPT UNTIL BY IT", "RULE", "WHY"}, rows)
 	}
 	fmt.Fprintf(a.out, `sessions: %d; %d longer, %d stays, %d same, %d undecided; besides %d not ended, decided when they are sealed
-longer 延长  the file asks for more than they are locked for; stored sessions are not extended by themselves
+longer 延长  the file asks for more than they are locked for; once it is in force (retention.policy), the daemon extends their locks
 stays 不变   it asks for less; a lock can't be shortened
 `, len(items), counts[string(policy.Longer)], counts[string(policy.Stays)], counts[effectSame], counts[effectUndecided], open)
 	return nil
@@ -205,37 +207,11 @@ func (a *app) readRetention(file string) (_ *policy.Policy, err error) {
 	return rules, nil
 }
 
-// units gives the units in the register, by serial number.
-func (w *workplace) units(ctx context.Context) (map[string]string, error) {
-	all, err := w.journal.Recorders(ctx)
-	if err != nil {
-		return nil, err
-	}
-	units := map[string]string{}
-	for _, r := range all {
-		units[r.Serial] = r.Unit
-	}
-	return units, nil
-}
-
-// factsOf gives what is known of a session for a policy: what it was stored with, and
-// the register as it is now.
-func (w *workplace) factsOf(ctx context.Context, s journal.Session, units map[string]string) (policy.Facts, error) {
-	var files []*journal.File
-	if s.Clock.Kind == device.ClockMeasured { // else they tell nothing
-		var err error
-		if files, err = w.journal.Files(ctx, s.ID); err != nil {
-			return policy.Facts{}, err
-		}
-	}
-	return ingest.RetentionFacts(s, files, units[s.Recorder], s.EndedAt), nil
-}
-
 // keptBy compares what rules say of an ended session with its lock.
-func (w *workplace) keptBy(ctx context.Context, rules *policy.Policy, s journal.Session, units map[string]string) (keptJSON, error) {
+func (w *workplace) keptBy(rules *policy.Policy, s journal.Session, factsOf func(journal.Session) (policy.Facts, error)) (keptJSON, error) {
 	loc, months := w.cfg.Station.Timezone, w.cfg.Retention.Months
 	k := keptJSON{Session: s.ID, Locked: known(s.RetainUntil, loc)}
-	facts, err := w.factsOf(ctx, s, units)
+	facts, err := factsOf(s)
 	if err != nil {
 		return k, err
 	}
@@ -245,13 +221,13 @@ func (w *workplace) keptBy(ctx context.Context, rules *policy.Policy, s journal.
 		return k, nil //nolint:nilerr // it is the result for this session, and is shown
 	}
 	// What is permanent now stays it: a new file is no order to destroy.
-	permanent := false
+	permanent := s.Permanent
 	if inForce := w.cfg.Retention.Rules(); inForce != nil {
 		_, by, err := ingest.KeepUntil(inForce, months, facts, loc)
 		if err != nil {
 			return k, err
 		}
-		permanent = by.Permanent
+		permanent = permanent || by.Permanent
 	}
 	k.Until, k.Rule, k.Reason = &until, rule.Name, rule.Why
 	switch {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device"
-	"github.com/bodyworn/ingestd/device/dock"
 	"github.com/bodyworn/ingestd/device/folder"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
@@ -43,7 +42,8 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 	ctx, release := w.whileStored(ctx)
 	defer release()
-	r := &running{app: a, workplace: w, now: w.cfg}
+	r := &running{app: a, workplace: w, now: w.cfg, reloaded: make(chan struct{}, 1)}
+	r.retention.Store(&w.cfg.Retention)
 	r.log.Store(new(newLogger(a.err, w.cfg.Log)))
 	emit := r.emit
 	emit(ingest.Event{Name: "daemon.start", Message: "ingestd " + version() + ", store " + w.vault.Describe()})
@@ -79,7 +79,7 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	}
 	defer r.reloadOnHangUp(ctx)()
 	emit(ingest.Event{Name: "daemon.ready", Message: watchingWords(w.cfg)})
-	err = w.watch(ctx, r.station, r.known.Load, emit)
+	err = r.watch(ctx)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause // a supervisor starts us, and the store, again
 	}
@@ -89,13 +89,14 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 
 // watch takes in what appears in folders and slots until ctx ends. Where the one
 // can't be watched at all the other ends too: a supervisor tries again.
-func (w *workplace) watch(ctx context.Context, station *ingest.Station, known func() *dock.Config, emit func(ingest.Event)) error {
+func (r *running) watch(ctx context.Context) error {
+	w, station, emit := r.workplace, r.station, r.emit
 	all, ctx := errgroup.WithContext(ctx)
 	if len(w.cfg.Sources) > 0 {
 		all.Go(func() error { return w.watchFolders(ctx, station, emit) })
 	}
 	if w.cfg.USB.Watch != configs.WatchOff {
-		all.Go(func() error { return w.watchUSB(ctx, station, known, emit) })
+		all.Go(func() error { return w.watchUSB(ctx, station, r.known.Load, emit) })
 	}
 	all.Go(func() error {
 		station.Scrub(ctx)
@@ -111,6 +112,10 @@ func (w *workplace) watch(ctx context.Context, station *ingest.Station, known fu
 	})
 	all.Go(func() error {
 		station.KeepStamping(ctx)
+		return nil
+	})
+	all.Go(func() error {
+		r.keepLengthening(ctx)
 		return nil
 	})
 	return all.Wait()

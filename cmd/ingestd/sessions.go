@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,19 +36,25 @@ func (a *app) sessionsList(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	m, err := w.marks(ctx)
+	if err != nil {
+		return err
+	}
 	loc := w.cfg.Station.Timezone
 	if a.output == "json" {
 		items := []sessionJSON{}
 		for _, s := range all {
-			items = append(items, toJSON(s, nil, loc))
+			j := toJSON(s, nil, loc)
+			m.addTo(&j)
+			items = append(items, j)
 		}
 		return printJSON(a.out, map[string]any{"schema": "ingestd.sessions/1", "items": items})
 	}
 	var rows [][]any
 	for _, s := range all {
-		rows = append(rows, []any{s.ID, s.State, orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.RetainUntil, loc), orDash(tame(s.Reason))})
+		rows = append(rows, []any{s.ID, s.State, orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.RetainUntil, loc), orDash(m.words(s.ID)), orDash(tame(s.Reason))})
 	}
-	printTable(a.out, []string{"SESSION", "STATE", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "REASON"}, rows)
+	printTable(a.out, []string{"SESSION", "STATE", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "TAGS AND HOLDS", "REASON"}, rows)
 	return nil
 }
 
@@ -73,9 +80,14 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 	if err != nil {
 		return err
 	}
+	m, err := w.marks(ctx)
+	if err != nil {
+		return err
+	}
 	loc := w.cfg.Station.Timezone
 	if a.output == "json" {
 		j := toJSON(s, files, loc)
+		m.addTo(&j)
 		j.Schema = "ingestd.session/1"
 		if scrub != nil {
 			j.Scrub = &scrubJSON{known(scrub.At, loc), scrub.Objects, scrub.Bytes, scrub.Findings}
@@ -90,6 +102,7 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		{"recorder", fact(s.Identity.Serial)}, {"model", fact(s.Identity.Model)}, {"officer", fact(s.Identity.Officer)}, {"profile", orDash(s.Identity.Profile)},
 		{"clock", s.Clock.Words()}, {"", clockDone(s.Condition)}, {"pre-use", preUseWords(s.Condition)},
 		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)},
+		{"tags", tame(strings.Join(m.tags[s.ID], ", "))}, {"ON HOLD", strings.Join(m.holds[s.ID], ", ")},
 		{"verification", s.Verification}, {"read again", scrubWords(scrub, loc)}, {"manifest", orDash(s.Manifest.Key)},
 	} {
 		if line[1] != "" {
@@ -110,6 +123,44 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 	}
 	printTable(a.out, []string{"PATH", "KIND", "BYTES", "STATE", "SHA-256", "NOTE"}, rows, 3)
 	return nil
+}
+
+// marks are the tags of sessions and the holds on them, by session.
+type marks struct{ tags, holds map[string][]string }
+
+func (w *workplace) marks(ctx context.Context) (marks, error) {
+	m := marks{map[string][]string{}, map[string][]string{}}
+	tags, err := w.journal.Tags(ctx, "")
+	if err != nil {
+		return m, err
+	}
+	for _, t := range tags {
+		m.tags[t.Session] = append(m.tags[t.Session], t.Tag)
+	}
+	holds, err := w.journal.Holds(ctx)
+	for _, h := range holds {
+		if h.State == journal.HoldReleased {
+			continue
+		}
+		for _, of := range h.Of {
+			if on := m.holds[of.Session]; !slices.Contains(on, h.ID) {
+				m.holds[of.Session] = append(on, h.ID)
+			}
+		}
+	}
+	return m, err
+}
+
+func (m marks) addTo(j *sessionJSON) {
+	j.Tags, j.Holds = append(j.Tags, m.tags[j.ID]...), append(j.Holds, m.holds[j.ID]...)
+}
+
+func (m marks) words(session string) string {
+	parts := m.tags[session]
+	for _, hold := range m.holds[session] {
+		parts = append(parts, "保全 "+hold)
+	}
+	return tame(strings.Join(parts, ", "))
 }
 
 // scrubWords tells when a session was last read again, and with what result.

@@ -33,7 +33,9 @@ type workplace struct {
 	journal *journal.Journal
 	store   *embedded.Store // nil with an external one
 	vault   *storage.Vault
-	staging *staging.Dir // nil: none; opened by the daemon alone
+	// credentials is a file with another key of the store than the station's; empty: its.
+	credentials string
+	staging     *staging.Dir // nil: none; opened by the daemon alone
 	// evidence is opened by whoever signs; its ring by whoever checks.
 	evidence ingest.Evidence
 }
@@ -124,6 +126,9 @@ func (w *workplace) reachStore(ctx context.Context, log io.Writer) (vault storag
 		vault.Now = w.journal.Now
 	}
 	if c.Kind == configs.StorageEmbedded {
+		if w.credentials != "" {
+			return vault, usage(errors.New("--credentials: the embedded store has one key, which nobody needs to give"))
+		}
 		starting, cancel := context.WithTimeout(ctx, openStoreWithin)
 		defer cancel()
 		w.store, err = embedded.Open(starting, embedded.Options{
@@ -140,11 +145,18 @@ func (w *workplace) reachStore(ctx context.Context, log io.Writer) (vault storag
 		vault.Transport = w.store.Transport()
 	} else {
 		vault.Endpoint, vault.Region, vault.TLS, vault.CAFile = c.S3.Endpoint, c.S3.Region, c.S3.TLS, c.S3.CAFile
-		if vault.AccessKey, vault.SecretKey, err = configs.ReadCredentials(w.cfg); err != nil {
+		if vault.AccessKey, vault.SecretKey, err = w.readCredentials(); err != nil {
 			return vault, err
 		}
 	}
 	return vault, nil
+}
+
+func (w *workplace) readCredentials() (accessKey, secretKey string, err error) {
+	if w.credentials == "" {
+		return configs.ReadCredentials(w.cfg)
+	}
+	return configs.ReadCredentialsFile(w.credentials)
 }
 
 func (w *workplace) close() error {

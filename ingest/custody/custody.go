@@ -6,7 +6,8 @@
 // orders of people, and the daemon has it look after the locks.
 //
 // Its promises:
-//   - The ledger has what is done before it is done, and what was refused.
+//   - The ledger has an order before it is carried out, and what was refused; that locks
+//     were lengthened it has when they are.
 //   - Footage can only be kept for longer. The lock in the store is what counts, and it
 //     is asked, not remembered.
 //   - Nothing is deleted but exactly what a plan has shown to people, and nothing of it

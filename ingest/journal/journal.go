@@ -51,6 +51,7 @@ const (
 
 // Journal is safe for concurrent use.
 type Journal struct {
+	dir    string  // it lies there
 	db     *sql.DB // many readers
 	writer *sql.DB // one connection, used by commitLoop alone
 	ready  statements
@@ -76,7 +77,7 @@ func Open(dir string, access Access) (_ *Journal, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("journal in %s: %w", dir, err)
 	}
-	j := &Journal{jobs: make(chan job)}
+	j := &Journal{dir: dir, jobs: make(chan job)}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("journal in %s: %w", dir, errors.Join(err, j.closeFiles()))

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // bucketIDName begins the names in table meta under which the ids of buckets are; the
@@ -27,6 +28,31 @@ func (j *Journal) BucketID(ctx context.Context, store string) (string, error) {
 func (j *Journal) SawBucket(ctx context.Context, store, id string) error {
 	return j.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.Exec("INSERT INTO meta (name, value) VALUES (?,?) ON CONFLICT (name) DO NOTHING", bucketIDName+store, id)
+		return err
+	})
+}
+
+// evidenceLockedName begins the names in table meta under which it is until when what
+// tells of footage is locked; the store's name is the rest.
+const evidenceLockedName = "evidence_locked "
+
+// EvidenceLocked is until when all that was published of the ledger in a store was
+// locked at least, when that was looked after last; zero: it never was.
+func (j *Journal) EvidenceLocked(ctx context.Context, store string) (time.Time, error) {
+	var text string
+	err := j.db.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = ?", evidenceLockedName+store).Scan(&text)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, fmt.Errorf("journal: the lock of the ledger in %s: %w", store, err)
+	}
+	return parseTime(text)
+}
+
+// LockedEvidence writes that all that was published of the ledger in a store is locked
+// until a time by now. An earlier time changes nothing.
+func (j *Journal) LockedEvidence(ctx context.Context, store string, until time.Time) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec("INSERT INTO meta (name, value) VALUES (?,?) ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+			evidenceLockedName+store, formatTime(until))
 		return err
 	})
 }

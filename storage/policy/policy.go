@@ -143,6 +143,16 @@ func (p *Policy) Decide(f Facts, loc *time.Location) (Decision, error) {
 	return d, nil
 }
 
+// Tags gives every tag that a rule asks for, once, in order.
+func (p *Policy) Tags() []string {
+	var all []string
+	for _, r := range p.rules {
+		all = append(all, r.match["tag"]...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 func (f Facts) check(loc *time.Location) error {
 	switch {
 	case loc == nil:
