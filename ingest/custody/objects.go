@@ -50,7 +50,7 @@ func (d *Desk) footageOf(ctx context.Context, session, path string) ([]ledger.Ob
 // those that are not there; the others are given with it.
 func (d *Desk) documentsOf(ctx context.Context, s journal.Session) (all []ledger.Object, err error) {
 	there := map[string]bool{}
-	for _, name := range []string{manifest.FileName, manifest.SumsFileName} {
+	for _, name := range []string{manifest.FileName, manifest.SumsFileName, manifest.SM3FileName} {
 		key := s.Prefix + name
 		for v, err := range d.Vault.List(ctx, key) {
 			if err != nil {
@@ -66,7 +66,7 @@ func (d *Desk) documentsOf(ctx context.Context, s journal.Session) (all []ledger
 			}
 		}
 		for _, must := range []string{key, key + manifest.SigSuffix} {
-			if !there[must] {
+			if !there[must] && name != manifest.SM3FileName { // which few sessions have
 				err = errors.Join(err, fmt.Errorf("%s: %w", must, storage.ErrNotFound))
 			}
 		}
