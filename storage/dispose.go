@@ -143,20 +143,13 @@ func (o Object) isPlanned(d Disposable) error {
 	return nil
 }
 
-// hasExpired goes by the clock that is behind: one that runs ahead alone, of the
-// station or of the store, must not shorten anything.
+// hasExpired goes by the clock that is behind, see AgreedTime.
 func (v *Vault) hasExpired(o Object, storeTime time.Time) error {
-	now := v.cfg.Now()
+	now, err := v.agreed(storeTime)
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, ErrNotExpired)
+	}
 	floor := RetainUntil(o.StoredAt, FloorMonths, v.cfg.Location)
-	if storeTime.IsZero() {
-		return fmt.Errorf("the store does not tell its time (Date): %w", ErrNotExpired)
-	}
-	if ahead := storeTime.Sub(now); ahead.Abs() > maxSkew {
-		return fmt.Errorf("the store's clock is %s the station's, so it is not known what time it is; set both by NTP: %w", offsetWords(ahead), ErrNotExpired)
-	}
-	if storeTime.Before(now) {
-		now = storeTime
-	}
 	switch {
 	case o.RetainUntil.IsZero():
 		return fmt.Errorf("the store shows no COMPLIANCE lock whose end could have passed; the key needs s3:GetObjectRetention to see one: %w", ErrNotExpired)
