@@ -21,13 +21,49 @@ func (j *Journal) Lengthened(ctx context.Context, session string, until time.Tim
 	})
 }
 
-// Disposed writes that the footage of a session is given up for deletion. It comes
-// before the first object goes.
+// ErrKept says that the footage of a session must not be given up.
+var ErrKept = errors.New("it is kept")
+
+// Disposed writes that the footage of a session is given up for deletion; at is the
+// time by which its lock has ended. It comes before the first object goes. It is ErrKept
+// where the journal, in this very moment, has a reason against it: a hold that was set
+// meanwhile, a longer lock, another session that still needs one of the objects.
 func (j *Journal) Disposed(ctx context.Context, session string, at time.Time) error {
 	return j.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec("UPDATE sessions SET disposed_at = ? WHERE id = ? AND disposed_at = ''", formatTime(at), session)
+		var disposed, kept string
+		err := tx.QueryRow(whyKept, session, formatTime(at), StateSealed, StateFailed, HoldReleased).Scan(&disposed, &kept)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = fmt.Errorf("session %s: %w", session, ErrNotFound)
+		}
+		if err != nil || disposed != "" {
+			return err
+		}
+		if kept != "" {
+			return fmt.Errorf("session %s: %w: %s", session, ErrKept, kept)
+		}
+		_, err = tx.Exec("UPDATE sessions SET disposed_at = ? WHERE id = ?", formatTime(at), session)
 		return err
 	})
+}
+
+// whyKept gives, of session ?1 at the time ?2, when it was disposed of and why it is
+// kept; both may be empty.
+const whyKept = `WITH needs (id, why) AS (
+	SELECT s.id, CASE WHEN s.state NOT IN (?3, ?4) THEN 'its work is not done'
+		WHEN s.permanent THEN 'it is kept permanently'
+		WHEN s.retain_until > ?2 THEN 'it is locked until ' || s.retain_until
+		WHEN EXISTS (SELECT 1 FROM held JOIN holds ON holds.id = held.hold WHERE held.session = s.id AND holds.state != ?5) THEN 'it is on hold'
+		ELSE '' END
+	FROM sessions s WHERE s.disposed_at = '')
+	SELECT s.disposed_at, coalesce((SELECT why FROM needs WHERE id = s.id AND why != ''),
+		(SELECT 'session ' || n.id || ' lists one of its objects, and ' || n.why FROM needs n WHERE n.why != ''
+			AND n.id IN (SELECT session FROM files WHERE origin = s.id) LIMIT 1), '')
+	FROM sessions s WHERE s.id = ?1`
+
+// Expiring gives the sessions that have ended and whose locks end by a time, or have
+// ended, the first first. What was disposed of is not among them.
+func (j *Journal) Expiring(ctx context.Context, by time.Time) ([]Session, error) {
+	return j.sessions(ctx, "WHERE state IN (?, ?) AND disposed_at = '' AND retain_until <= ? ORDER BY retain_until, id", StateSealed, StateFailed, formatTime(by))
 }
 
 // LongestLock is when the last of all locks ends; zero: there is no ended session.

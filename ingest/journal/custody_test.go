@@ -68,19 +68,23 @@ func TestALockOnlyGrowsInTheJournal(t *testing.T) {
 	if last, err := j.LongestLock(t.Context()); err != nil || !last.Equal(longer) {
 		t.Errorf("the longest lock: %s, %v", last, err)
 	}
-	if err := j.Disposed(t.Context(), "s1", until); err != nil {
+	if err := j.Disposed(t.Context(), "s2", until); err != nil {
 		t.Fatal(err)
 	}
-	s, err := j.Session(t.Context(), "s1")
-	if err != nil {
-		t.Fatal(err)
+	for _, id := range []string{"s1", "s2"} {
+		s, err := j.Session(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Permanent, s.DisposedAt = false, time.Time{}
+		if err := j.SaveSession(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
 	}
-	s.Permanent, s.DisposedAt = false, time.Time{}
-	if err := errors.Join(j.SaveSession(t.Context(), s), j.Disposed(t.Context(), "s1", longer)); err != nil {
-		t.Fatal(err)
-	}
-	if s, err := j.Session(t.Context(), "s1"); err != nil || !s.Permanent || !s.DisposedAt.Equal(until) {
-		t.Errorf("saved again: permanent %v, disposed of at %s, %v", s.Permanent, s.DisposedAt, err)
+	s1, err1 := j.Session(t.Context(), "s1")
+	s2, err2 := j.Session(t.Context(), "s2")
+	if err := errors.Join(err1, err2); err != nil || !s1.Permanent || !s2.DisposedAt.Equal(until) {
+		t.Errorf("saved again: permanent %v, disposed of at %s, %v", s1.Permanent, s2.DisposedAt, err)
 	}
 	for id, want := range map[string][]string{"s1": {"s2"}, "s2": {"s1"}, "s3": nil} {
 		if got, err := j.Sharing(t.Context(), id); err != nil || !reflect.DeepEqual(got, want) {
@@ -271,11 +275,14 @@ func TestTheReleaseBeforeCustodyIsBroughtUpToDate(t *testing.T) {
 		j.AddTag(t.Context(), journal.Tag{Session: "s1", Tag: "证据", AddedAt: now}),
 		j.AddHold(t.Context(), journal.Hold{ID: "H", State: journal.HoldHeld, AddedAt: now, Of: []journal.Held{{Session: "s1"}}}),
 		j.SavePlan(t.Context(), journal.Plan{ID: "P", State: journal.PlanOpen, MadeAt: now, Body: []byte("{}")}),
-		j.Lengthened(t.Context(), "s1", now.AddDate(3, 0, 0), true), j.Disposed(t.Context(), "s1", now),
+		j.Lengthened(t.Context(), "s1", now.AddDate(3, 0, 0), true),
 	); err != nil {
 		t.Error(err)
 	}
-	if s, err := j.Session(t.Context(), "s1"); err != nil || !s.Permanent || s.DisposedAt.IsZero() || s.RetainUntil.Year() < 2029 {
+	if err := j.Disposed(t.Context(), "s1", now); !errors.Is(err, journal.ErrKept) {
+		t.Errorf("what is kept permanently was given up: %v", err)
+	}
+	if s, err := j.Session(t.Context(), "s1"); err != nil || !s.Permanent || !s.DisposedAt.IsZero() || s.RetainUntil.Year() < 2029 {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

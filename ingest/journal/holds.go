@@ -44,13 +44,21 @@ type Held struct {
 	Path    string // of one recording, exact bytes; empty: all of the session
 }
 
-// AddHold writes a new hold with all that it keeps.
+// AddHold writes a new hold with all that it keeps. What was given up for deletion
+// can't be kept any more.
 func (j *Journal) AddHold(ctx context.Context, h Hold) error {
 	return j.write(ctx, func(tx *sql.Tx) error {
 		if err := saveHold(tx, h); err != nil {
 			return err
 		}
 		for _, of := range h.Of {
+			var disposed string
+			if err := tx.QueryRow("SELECT disposed_at FROM sessions WHERE id = ?", of.Session).Scan(&disposed); err != nil {
+				return fmt.Errorf("hold %s on session %s: %w", h.ID, of.Session, err)
+			}
+			if disposed != "" {
+				return fmt.Errorf("hold %s on session %s: its footage was disposed of at %s", h.ID, of.Session, disposed)
+			}
 			if _, err := tx.Exec("INSERT INTO held (hold, session, path) VALUES (?,?,?)", h.ID, of.Session, []byte(of.Path)); err != nil {
 				return fmt.Errorf("hold %s on session %s: %w", h.ID, of.Session, err)
 			}
