@@ -27,7 +27,7 @@ const (
 
 // judgeClock makes of the first reading what can be made of it.
 func (w *session) judgeClock(ctx context.Context, clock device.ClockReading) error {
-	station := w.stationClock()
+	station := w.Clock()
 	c := &w.record.Condition
 	c.Station, c.Verdict = &station, clock.Judge(w.cfg.ClockWarnOver)
 	last, err := w.journal.Last(ctx, w.record.Recorder)
@@ -173,7 +173,7 @@ func (w *session) leaveClock() string {
 // MaySetClock says why no recorder's clock is to be set from this station now: its
 // own is not to be trusted.
 func (s *Station) MaySetClock() error {
-	if station := s.stationClock(); !station.Synchronised {
+	if station := s.Clock(); !station.Synchronised {
 		return errors.New("the station's own clock is not to be trusted: " + station.Why)
 	}
 	if ahead := s.vault.StoreAhead().Abs(); ahead > storeAheadMost {
@@ -222,7 +222,8 @@ func (s *Station) tellPreUse(r Report) {
 	s.emit(e)
 }
 
-func (s *Station) stationClock() device.StationClock {
+// Clock tells the state of the station's own clock.
+func (s *Station) Clock() device.StationClock {
 	if s.cfg.StationClock != nil {
 		return s.cfg.StationClock()
 	}

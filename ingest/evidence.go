@@ -76,7 +76,7 @@ func (s *Station) Record(ctx context.Context, e ledger.Entry) error {
 		e.Time = s.journal.Now()
 	}
 	e.Time = e.Time.In(s.cfg.Location)
-	e.Clock = ClockWords(s.stationClock())
+	e.Clock = ClockWords(s.Clock())
 	if _, err := s.evidence.Ledger.Append(ctx, e); err != nil {
 		return fmt.Errorf("write %s to the ledger: %w", e.Event, err)
 	}
@@ -233,6 +233,12 @@ func (s *Station) publishKeys(ctx context.Context) error {
 // the ledger and the public keys.
 func (s *Station) EvidencePrefixes() []string {
 	return []string{LedgerPrefix(s.cfg.ID) + "/", keysPrefix(s.cfg.ID)}
+}
+
+// VerifyLedger reads the ledger in the bucket and in the station's folder anew and
+// compares both with everything that was signed.
+func (s *Station) VerifyLedger(ctx context.Context) (*ledger.Report, error) {
+	return s.evidence.Ledger.VerifyPublished(ctx, LedgerStore{Vault: s.vault}, LedgerPrefix(s.cfg.ID))
 }
 
 // PublishKeys puts the public key of a station in its vault, with the documents about

@@ -121,6 +121,9 @@ func (s *Station) Change(to Config) {
 	p.ScrubEvery, p.ScrubBandwidth = to.ScrubEvery, to.ScrubBandwidth
 }
 
+// ID is the station's, which begins every key.
+func (s *Station) ID() string { return s.cfg.ID }
+
 func (s *Station) settings() Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +139,7 @@ func (s *Station) Prepare(ctx context.Context) error {
 		s.emit(Event{Name: "clock.station_fell_back", Level: Alarm, Message: fmt.Sprintf(
 			"the station's clock is %s behind the latest time it has seen: set it; until then retention counts from the later time", back.Round(time.Second))})
 	}
-	if clock := s.stationClock(); !clock.Synchronised {
+	if clock := s.Clock(); !clock.Synchronised {
 		s.emit(Event{Name: "clock.station_unsynced", Level: Warn, Message: clock.Why + "; no recorder's clock is set meanwhile"})
 	}
 	passed, err := s.journal.LastSelfTest(ctx, s.vault.Describe())

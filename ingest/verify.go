@@ -236,6 +236,16 @@ func (v *Verifier) sums(ctx context.Context, s journal.Session, name string, wan
 	return v.locked(ctx, s.ID, key, "", until)
 }
 
+// Documents verifies what closes a session, not its footage, and gives its manifest;
+// nil with findings where it can't be trusted.
+func (v *Verifier) Documents(ctx context.Context, s journal.Session) (*manifest.Manifest, []Finding, error) {
+	if err := v.begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	m, err := v.manifest(ctx, s)
+	return m, v.result.Findings, err
+}
+
 // signed checks the signature beside a document, as of when the store took that.
 func (v *Verifier) signed(ctx context.Context, session, key, version string, body []byte, until time.Time) error {
 	sig := key + manifest.SigSuffix

@@ -34,8 +34,10 @@ var ErrRefused = errors.New("refused")
 
 // Desk is where orders about stored footage are carried out.
 type Desk struct {
-	Station  *ingest.Station // whose ledger it is
-	Vault    *storage.Vault
+	Station *ingest.Station // whose ledger it is
+	Vault   *storage.Vault
+	// Disposer deletes footage, with a key that may; nil: Vault.
+	Disposer *storage.Vault
 	Journal  *journal.Journal
 	Evidence ingest.Evidence
 	Location *time.Location

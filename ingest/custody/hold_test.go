@@ -308,7 +308,7 @@ func TestWhatCanNotBeHeld(t *testing.T) {
 	if err == nil {
 		t.Fatal("the card was to fail")
 	}
-	if err := p.journal.Disposed(t.Context(), gone.ID, p.journal.Now()); err != nil {
+	if err := p.journal.Disposed(t.Context(), gone.ID, gone.RetainUntil); err != nil {
 		t.Fatal(err)
 	}
 	p.change("UPDATE sessions SET bucket = 'another' WHERE id = ?", elsewhere.ID)

@@ -388,7 +388,7 @@ func TestWhatIsNotHereIsLeftAlone(t *testing.T) {
 	p := newDepot(t, storetest.Embedded(t))
 	elsewhere, gone := p.take(p.card("a.mp4"), "R1"), p.take(p.card("b.mp4"), "R2")
 	p.change("UPDATE sessions SET bucket = 'another' WHERE id = ?", elsewhere.ID)
-	if err := p.journal.Disposed(t.Context(), gone.ID, p.journal.Now()); err != nil {
+	if err := p.journal.Disposed(t.Context(), gone.ID, gone.RetainUntil); err != nil {
 		t.Fatal(err)
 	}
 	before := p.shown(elsewhere.Prefix, gone.Prefix)

@@ -24,6 +24,11 @@ func VerifyPublished(ctx context.Context, store Store, prefix, dir string, keys 
 	return report, nil
 }
 
+// VerifyPublished is VerifyPublished for this ledger's own folder and keys.
+func (l *Ledger) VerifyPublished(ctx context.Context, store Store, prefix string) (*Report, error) {
+	return VerifyPublished(ctx, store, prefix, string(l.dir), l.keys.keys, l.key.Name())
+}
+
 func verifyPublished(ctx context.Context, store Store, prefix, dir string, keys Keys, origin string, checkpoints ...[]byte) (*Report, error) {
 	a, err := newAudit(keys, origin)
 	if err != nil {
