@@ -142,6 +142,9 @@ func (k *checker) custody() {
 	if c.TwoPersons && len(c.Administrators) == 1 {
 		k.fail("custody.two_persons", "needs two administrators, and custody.administrators names one: nothing could ever be released")
 	}
+	if c.TwoPersons && c.Dispose == DisposeAutomatic {
+		k.fail("custody.dispose", "is automatic, and custody.two_persons wants two persons to confirm, which the station is not: set it to manual")
+	}
 }
 
 func (k *checker) storage() {

@@ -28,6 +28,9 @@ func TestBounds(t *testing.T) {
 		{"custody: {administrators: [a, b, a]}", "custody.administrators[2] at line 1: is custody.administrators[0] once more"},
 		{"custody: {administrators: [\"\"]}", "custody.administrators[0] at line 1: must be a uid or the name of a user, at most 200 characters"},
 		{"custody: {administrators: [{uid: 1}]}", "custody.administrators[0] at line 1: must be a single value, not a group of settings"},
+		{"custody: {dispose: automatic}", ""},
+		{"custody: {dispose: never}", "custody.dispose at line 1: must be manual or automatic, not \"never\""},
+		{"custody: {dispose: automatic, two_persons: true}", "custody.dispose at line 1: is automatic, and custody.two_persons wants two persons to confirm, which the station is not: set it to manual"},
 		{"custody: {administrators: [a], two_persons: true}", "custody.two_persons at line 1: needs two administrators, and custody.administrators names one: nothing could ever be released"},
 
 		{"storage: {bucket: Footage}", "storage.bucket at line 1: " + bucket + `"Footage"`},

@@ -98,6 +98,7 @@ type Custody struct {
 	// the state folder.
 	Administrators []string `key:"administrators"`
 	TwoPersons     bool     `key:"two_persons"` // a second person must confirm
+	Dispose        Dispose  `key:"dispose"`
 }
 
 // Ingest says how recorders are read.
@@ -166,6 +167,17 @@ type Log struct {
 	Level  LogLevel  `key:"level"`
 	Format LogFormat `key:"format"`
 }
+
+// Dispose is the value of custody.dispose.
+type Dispose string
+
+// Who disposes of footage whose time has come (到期销毁).
+const (
+	DisposeManual    Dispose = "manual"    // people, by a plan
+	DisposeAutomatic Dispose = "automatic" // the station, by its plan of the day before
+)
+
+func (Dispose) choices() []string { return []string{"manual", "automatic"} }
 
 // StorageKind is the value of storage.kind.
 type StorageKind string

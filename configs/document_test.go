@@ -37,6 +37,7 @@ var defaults = []configs.Setting{
 	{"retention.policy", "", "default"},
 	{"custody.administrators", "[]", "default"},
 	{"custody.two_persons", "false", "default"},
+	{"custody.dispose", "manual", "default"},
 	{"ingest.parallel", "4", "default"},
 	{"ingest.verify", "readback", "default"},
 	{"ingest.identical", "quick", "default"},

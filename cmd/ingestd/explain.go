@@ -32,8 +32,9 @@ type explanation struct {
 		Rule  *manifest.Retention `json:"manifest_rule,omitempty"`
 		Error string              `json:"manifest_error,omitempty"` // why it could not be read
 	} `json:"lock"`
-	Permanent bool     `json:"permanent"` // by the journal: in no plan of disposal, ever
-	Tags      []string `json:"tags"`
+	DisposedAt *time.Time `json:"disposed_at"` // null: its footage was not disposed of
+	Permanent  bool       `json:"permanent"`   // by the journal: in no plan of disposal, ever
+	Tags       []string   `json:"tags"`
 	// Holds keep it whatever else is said here, each until it is released.
 	Holds  []holdJSON  `json:"holds"`
 	Policy *policyJSON `json:"policy"` // in force now; null: none
@@ -78,7 +79,7 @@ func (a *app) retentionExplain(ctx context.Context, id string) (err error) {
 	loc := w.cfg.Station.Timezone
 	e := explanation{Schema: "ingestd.retention-explanation/1", Session: s.ID, State: string(s.State), Timezone: loc.String(),
 		Policy: policyOf(w.cfg), Explain: map[string][]string{}}
-	e.Lock.Journal = known(s.RetainUntil, loc)
+	e.Lock.Journal, e.DisposedAt = known(s.RetainUntil, loc), known(s.DisposedAt, loc)
 	e.Months.Months = w.cfg.Retention.Months
 	if !s.EndedAt.IsZero() {
 		e.Months.Until = known(storage.RetainUntil(s.EndedAt, w.cfg.Retention.Months, loc), loc)
@@ -198,6 +199,9 @@ func (a *app) printExplanation(e explanation, loc *time.Location) {
 		fmt.Fprintf(a.out, "%s  %s\n", label, tame(fmt.Sprintf(format, args...)))
 	}
 	p("session  采集批次  ", "%s, %s", e.Session, e.State)
+	if e.DisposedAt != nil {
+		p("disposed 到期销毁  ", "%s (%s): its footage was given up for deletion; what follows is what kept it until then 以下为此前的保存依据", whenKnown(e.DisposedAt, loc), loc)
+	}
 	p("locked   锁定至    ", "%s (%s) by the journal 日志", whenKnown(e.Lock.Journal, loc), loc)
 	if e.Permanent {
 		p("permanent永久保存  ", "it is in no plan of disposal, not even when the lock ends 不列入到期销毁")
@@ -234,7 +238,7 @@ func (a *app) printExplanation(e explanation, loc *time.Location) {
 			fmt.Fprintln(a.out, tame(line))
 		}
 	}
-	if e.Lock.Journal == nil {
+	if e.Lock.Journal == nil || e.DisposedAt != nil {
 		return
 	}
 	until := e.Decision.Until

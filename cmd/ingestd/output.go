@@ -64,6 +64,7 @@ type sessionJSON struct {
 	DockedAt     *time.Time          `json:"docked_at"`
 	EndedAt      *time.Time          `json:"ended_at"`
 	RetainUntil  *time.Time          `json:"retain_until"`
+	DisposedAt   *time.Time          `json:"disposed_at"` // null: its footage was not disposed of (到期销毁)
 	Verification string              `json:"verification"`
 	Reason       string              `json:"reason"`
 	Prefix       string              `json:"prefix"`
@@ -112,6 +113,7 @@ func toJSON(s journal.Session, files []*journal.File, loc *time.Location) sessio
 		Identity: s.Identity, Clock: s.Clock, Health: s.Health, Condition: s.Condition, Verification: s.Verification, Reason: s.Reason,
 		Prefix: s.Prefix, ManifestKey: s.Manifest.Key, Tags: []string{}, Holds: []string{},
 		DockedAt: known(s.DockedAt, loc), EndedAt: known(s.EndedAt, loc), RetainUntil: known(s.RetainUntil, loc),
+		DisposedAt: known(s.DisposedAt, loc),
 	}
 	for _, f := range files {
 		e := fileJSON{

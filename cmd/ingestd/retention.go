@@ -38,7 +38,7 @@ Exit codes: 0 valid · 5 no such file · 6 not valid.`,
 		&cobra.Command{
 			Use: "explain SESSION", Short: "Explain until when a session is kept, and why", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error { return a.retentionExplain(cmd.Context(), args[0]) },
-		}, a.retentionExtendCmd())
+		}, a.retentionExtendCmd(), a.retentionPreviewCmd(), a.retentionPlanCmd(), a.retentionApplyCmd())
 }
 
 // policyJSON is a retention file that is in force.

@@ -118,6 +118,10 @@ func (r *running) watch(ctx context.Context) error {
 		r.keepLengthening(ctx)
 		return nil
 	})
+	all.Go(func() error {
+		r.keepDisposing(ctx)
+		return nil
+	})
 	return all.Wait()
 }
 

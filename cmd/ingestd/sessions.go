@@ -52,7 +52,7 @@ func (a *app) sessionsList(ctx context.Context) (err error) {
 	}
 	var rows [][]any
 	for _, s := range all {
-		rows = append(rows, []any{s.ID, s.State, orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.RetainUntil, loc), orDash(m.words(s.ID)), orDash(tame(s.Reason))})
+		rows = append(rows, []any{s.ID, stateWords(s), orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.RetainUntil, loc), orDash(m.words(s.ID)), orDash(tame(s.Reason))})
 	}
 	printTable(a.out, []string{"SESSION", "STATE", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "TAGS AND HOLDS", "REASON"}, rows)
 	return nil
@@ -98,10 +98,10 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		return printJSON(a.out, j)
 	}
 	for _, line := range [][2]string{
-		{"session", s.ID}, {"state", string(s.State)}, {"reason", orDash(tame(s.Reason))}, {"slot", s.Slot},
+		{"session", s.ID}, {"state", stateWords(s)}, {"reason", orDash(tame(s.Reason))}, {"slot", s.Slot},
 		{"recorder", fact(s.Identity.Serial)}, {"model", fact(s.Identity.Model)}, {"officer", fact(s.Identity.Officer)}, {"profile", orDash(s.Identity.Profile)},
 		{"clock", s.Clock.Words()}, {"", clockDone(s.Condition)}, {"pre-use", preUseWords(s.Condition)},
-		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)},
+		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)}, {"disposed of", disposedWords(s, loc)},
 		{"tags", tame(strings.Join(m.tags[s.ID], ", "))}, {"ON HOLD", strings.Join(m.holds[s.ID], ", ")},
 		{"verification", s.Verification}, {"read again", scrubWords(scrub, loc)}, {"manifest", orDash(s.Manifest.Key)},
 	} {
@@ -161,6 +161,21 @@ func (m marks) words(session string) string {
 		parts = append(parts, "保全 "+hold)
 	}
 	return tame(strings.Join(parts, ", "))
+}
+
+// stateWords is the state of a session, and whether its footage is gone.
+func stateWords(s journal.Session) string {
+	if s.DisposedAt.IsZero() {
+		return string(s.State)
+	}
+	return string(s.State) + ", disposed 已销毁"
+}
+
+func disposedWords(s journal.Session, loc *time.Location) string {
+	if s.DisposedAt.IsZero() {
+		return ""
+	}
+	return when(s.DisposedAt, loc) + " 到期销毁: its footage was given up for deletion, its documents stay"
 }
 
 // scrubWords tells when a session was last read again, and with what result.
