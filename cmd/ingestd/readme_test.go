@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 // A promise in a README names the tests that show it; they must be where it says,
@@ -111,26 +113,40 @@ func TestLedgerEventsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile("../../storage/ledger/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(text), "\n## The events\n")
-	table, _, _ = strings.Cut(table, "\n## ")
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+\\.[a-z_]+)` \\|").FindAllStringSubmatch(table, -1) {
-		documented[m[1]] = true
+	written[ledger.EventRotated] = true
+	for _, table := range []string{tableOf(t, "../../storage/ledger/README.md", "\n## The events\n"), tableOf(t, "../../ingest/custody/README.md", "")} {
+		for _, row := range regexp.MustCompile("(?m)^\\| (`[a-z]+\\.[^|]+) \\|").FindAllStringSubmatch(table, -1) {
+			for _, m := range regexp.MustCompile("`([a-z]+\\.[a-z_]+)`").FindAllStringSubmatch(row[1], -1) {
+				documented[m[1]] = true
+			}
+		}
 	}
 	for e := range written {
 		if !documented[e] {
-			t.Errorf("the event %s is not in storage/ledger/README.md", e)
+			t.Errorf("the event %s is neither in storage/ledger/README.md nor in ingest/custody/README.md", e)
 		}
 	}
 	for e := range documented {
 		if !written[e] {
-			t.Errorf("storage/ledger/README.md lists %s, which nothing writes", e)
+			t.Errorf("the READMEs list %s, which nothing writes", e)
 		}
 	}
 	if len(written) < 15 {
 		t.Errorf("only %d events were found in the code", len(written))
 	}
+}
+
+// tableOf gives what stands in a file behind a heading, up to the next one.
+func tableOf(t *testing.T, file, heading string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), heading)
+	if !found {
+		t.Fatalf("%s has no %q", file, heading)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
 }

@@ -193,7 +193,7 @@ func (d *Desk) set(ctx context.Context, h journal.Hold) (journal.Hold, error) {
 	}
 	told, err := d.hasTold(ctx, h.ID)
 	if err == nil && !told {
-		err = d.record(ctx, d.line("hold.added", h, footage))
+		err = d.record(ctx, d.line(ledger.Entry{Event: "hold.added"}, h, footage))
 	}
 	if err != nil {
 		return h, err
@@ -221,9 +221,9 @@ func (d *Desk) whoMayHold(err error) string {
 	return "; the store does not let this key set and lift holds, and a station's key shall not (configs/policies): give that of configs/policies/admin-hold-*.json with --credentials FILE, to `ingestd hold retry` for what is cut off"
 }
 
-// line is what the ledger has of a hold.
-func (d *Desk) line(event string, h journal.Hold, footage []ledger.Object) ledger.Entry {
-	e := ledger.Entry{Event: event, Reason: h.Reason, Detail: map[string]string{"hold": h.ID, "case": h.Case}}
+// line adds to an entry what the ledger has of a hold.
+func (d *Desk) line(e ledger.Entry, h journal.Hold, footage []ledger.Object) ledger.Entry {
+	e.Reason, e.Detail = h.Reason, map[string]string{"hold": h.ID, "case": h.Case}
 	if h.AskedFor != "" {
 		e.Detail["query"] = h.AskedFor
 	}

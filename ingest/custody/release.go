@@ -48,13 +48,13 @@ func (d *Desk) Release(ctx context.Context, id, reason string) (h journal.Hold, 
 	case d.TwoPersons && h.ReleaseAskedBy == "":
 		return d.askForRelease(ctx, h, reason)
 	case d.TwoPersons && h.ReleaseAskedBy == d.Person:
-		return h, d.refuse(ctx, holdEntry("hold.refused", h), fmt.Errorf("%s has asked for the release of hold %s, and another person must confirm it", d.Person, h.ID))
+		return h, d.refuse(ctx, ofHold(ledger.Entry{Event: "hold.refused"}, h), fmt.Errorf("%s has asked for the release of hold %s, and another person must confirm it", d.Person, h.ID))
 	}
 	footage, err := d.heldFootage(ctx, h)
 	if err != nil {
 		return h, err
 	}
-	line := d.line("hold.released", h, footage)
+	line := d.line(ledger.Entry{Event: "hold.released"}, h, footage)
 	line.Reason = reason
 	if h.ReleaseAskedBy != "" {
 		line.Detail["asked_by"] = h.ReleaseAskedBy
@@ -101,15 +101,17 @@ func (d *Desk) mayRelease(ctx context.Context, h journal.Hold) error {
 	if len(d.Administrators) == 0 || slices.Contains(d.Administrators, d.Person) {
 		return nil
 	}
-	return d.refuse(ctx, holdEntry("hold.refused", h), fmt.Errorf("%s is not among custody.administrators and may not release hold %s", d.Person, h.ID))
+	return d.refuse(ctx, ofHold(ledger.Entry{Event: "hold.refused"}, h), fmt.Errorf("%s is not among custody.administrators and may not release hold %s", d.Person, h.ID))
 }
 
-func holdEntry(event string, h journal.Hold) ledger.Entry {
-	return ledger.Entry{Event: event, Detail: map[string]string{"hold": h.ID, "case": h.Case}}
+// ofHold adds to an entry which hold it is about.
+func ofHold(e ledger.Entry, h journal.Hold) ledger.Entry {
+	e.Detail = map[string]string{"hold": h.ID, "case": h.Case}
+	return e
 }
 
 func (d *Desk) askForRelease(ctx context.Context, h journal.Hold, reason string) (journal.Hold, error) {
-	line := holdEntry("hold.release_asked", h)
+	line := ofHold(ledger.Entry{Event: "hold.release_asked"}, h)
 	line.Reason = reason
 	if err := d.record(ctx, line); err != nil {
 		return h, err
