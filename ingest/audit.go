@@ -171,6 +171,16 @@ type BucketAudit struct {
 	StoreSpace func() (free, total int64, err error)
 }
 
+// Marker reads the marker of the bucket; see Vault.CheckMarker for the errors. That of
+// another station, whose key the ring does not have, is taken as it is.
+func (b BucketAudit) Marker(ctx context.Context) (storage.Marker, error) {
+	check, err := newMarkerCheck(ctx, b.Vault, b.Ring, b.Station)
+	if err != nil {
+		return storage.Marker{}, err
+	}
+	return b.Vault.CheckMarker(ctx, b.BucketID, check.verify)
+}
+
 // Findings looks at the bucket; see Vault.Audit also for the error. A marker of another
 // station, whose key the ring does not have, gives a note that it was not verified.
 func (b BucketAudit) Findings(ctx context.Context) ([]storage.Finding, error) {

@@ -92,10 +92,7 @@ func reading(offset time.Duration, at time.Time) device.ClockReading {
 func wornWorld(t *testing.T) (*world, string) {
 	t.Helper()
 	w := newWorld(t)
-	w.cfg.ClockWarnOver, w.cfg.SetClocks = 5*time.Second, true
-	w.cfg.StationClock = func() device.StationClock { return device.StationClock{Synchronised: true} }
-	w.cfg.PreUse = device.PreUseLimits{BatteryPercent: 50}
-	w.station = ingest.NewStation(w.cfg, w.vault, w.journal, w.evidence)
+	w.wear()
 	card := t.TempDir()
 	yesterday := time.Now().Add(-24 * time.Hour)
 	for _, name := range []string{"A.MP4", "B.MP4"} {
@@ -108,6 +105,14 @@ func wornWorld(t *testing.T) (*world, string) {
 		}
 	}
 	return w, card
+}
+
+// wear lets the station set and judge clocks.
+func (w *world) wear() {
+	w.cfg.ClockWarnOver, w.cfg.SetClocks = 5*time.Second, true
+	w.cfg.StationClock = func() device.StationClock { return device.StationClock{Synchronised: true} }
+	w.cfg.PreUse = device.PreUseLimits{BatteryPercent: 50}
+	w.station = ingest.NewStation(w.cfg, w.vault, w.journal, w.evidence)
 }
 
 func wornOn(t *testing.T, card, serial string) *worn {

@@ -64,8 +64,8 @@ func LedgerOrigin(station string) string { return "ingestd/" + station }
 // named by a date.
 func LedgerPrefix(station string) string { return station + "/ledger" }
 
-// keysPrefix is where its public keys lie.
-func keysPrefix(station string) string { return station + "/keys/" }
+// KeysPrefix is where its public keys lie.
+func KeysPrefix(station string) string { return station + "/keys/" }
 
 // Record writes down what has happened; it is durable and signed for when this
 // returns. What is shown of it to anybody comes after. Station and clock are filled in;
@@ -232,7 +232,7 @@ func (s *Station) publishKeys(ctx context.Context) error {
 // EvidencePrefixes are where everything lies that must outlast the footage it tells of:
 // the ledger and the public keys.
 func (s *Station) EvidencePrefixes() []string {
-	return []string{LedgerPrefix(s.cfg.ID) + "/", keysPrefix(s.cfg.ID)}
+	return []string{LedgerPrefix(s.cfg.ID) + "/", KeysPrefix(s.cfg.ID)}
 }
 
 // VerifyLedger reads the ledger in the bucket and in the station's folder anew and
@@ -250,7 +250,7 @@ func PublishKeys(ctx context.Context, to LedgerStore, station string, e Evidence
 	}
 	objects[KeyDocument(e.Key.Fingerprint(), ".pub")] = []byte(e.Key.AuthorizedKey() + "\n")
 	for name, body := range objects {
-		if err := to.Create(ctx, keysPrefix(station)+name, body); err != nil {
+		if err := to.Create(ctx, KeysPrefix(station)+name, body); err != nil {
 			return fmt.Errorf("publish the station's key, %s: %w", name, err)
 		}
 	}

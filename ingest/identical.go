@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest/journal"
@@ -16,7 +17,7 @@ func (c *copier) isIdentical(f *journal.File) (bool, error) {
 	if err != nil || len(candidates) == 0 {
 		return false, err
 	}
-	same, sm3, note, err := c.compare(f.Entry)
+	same, read, note, err := c.compare(f.Entry, candidates)
 	if err != nil {
 		return false, err
 	}
@@ -31,7 +32,12 @@ func (c *copier) isIdentical(f *journal.File) (bool, error) {
 		if there == nil {
 			continue
 		}
-		f.State, f.SHA256, f.SM3, f.Fingerprint, f.Object = journal.Identical, known.SHA256, sm3, known.Fingerprint, *there
+		if known.Fingerprint == "" { // the whole file was compared, and next time need not be
+			if err := c.journal.LearnFingerprint(c.ctx, known.ID, read.ends); err != nil {
+				return false, err
+			}
+		}
+		f.State, f.SHA256, f.SM3, f.Fingerprint, f.Object = journal.Identical, known.SHA256, read.sm3, read.ends, *there
 		f.StoredAt, f.VerifiedAt, f.Verification = known.StoredAt, known.VerifiedAt, known.Verification
 		f.Origin, f.Entry.Note = known.Session, note
 		p := c.options.Progress
@@ -43,27 +49,35 @@ func (c *copier) isIdentical(f *journal.File) (bool, error) {
 	return false, nil
 }
 
-// compare reads of a file what its identity is judged by, once for all
-// candidates; and its SM3, where that is asked for and all of it is read.
-func (c *copier) compare(e device.Entry) (same func(*journal.File) bool, sm3, note string, err error) {
-	if c.cfg.IdenticalFull || c.record.Recorder == "" {
-		sum, sm3, err := c.sumOfAll(e)
-		return func(known *journal.File) bool { return known.SHA256 == sum }, sm3,
+// digests are those of a file that was read to be compared; empty: not reckoned.
+type digests struct {
+	sha256, sm3 string // of all of it
+	ends        string // its fingerprint
+}
+
+// compare reads of a file what its identity is judged by, once for all candidates; and
+// its SM3, where that is asked for and all of it is read. One that has no fingerprint,
+// because the journal was made anew from the bucket, is compared as a whole.
+func (c *copier) compare(e device.Entry, candidates []*journal.File) (same func(*journal.File) bool, read digests, note string, err error) {
+	whole := slices.ContainsFunc(candidates, func(known *journal.File) bool { return known.Fingerprint == "" })
+	if whole || c.cfg.IdenticalFull || c.record.Recorder == "" {
+		read, err := c.sumsOfAll(e)
+		return func(known *journal.File) bool { return known.SHA256 == read.sha256 }, read,
 			"the SHA-256 of the whole file is that of the stored one", err
 	}
 	ends, err := fingerprintOf(c.ctx, c.recorder, e, &c.session.read)
-	return func(known *journal.File) bool { return known.Fingerprint == ends }, "",
+	return func(known *journal.File) bool { return known.Fingerprint == ends }, digests{ends: ends},
 		"size, time and the SHA-256 of the first and last MiB are those of the stored file", asReadError(err)
 }
 
-func (c *copier) sumOfAll(e device.Entry) (sha256, sm3 string, err error) {
+func (c *copier) sumsOfAll(e device.Entry) (digests, error) {
 	r, err := startReading(c.ctx, c.recorder, e, c.cfg.SM3, &c.session.read)
 	if err != nil {
-		return "", "", asReadError(err)
+		return digests{}, asReadError(err)
 	}
 	buf, err := c.buffer(e.Size)
 	if err != nil {
-		return "", "", errors.Join(err, r.file.Close())
+		return digests{}, errors.Join(err, r.file.Close())
 	}
 	defer c.giveBack(buf)
 	for err == nil && r.offset < e.Size {
@@ -73,7 +87,7 @@ func (c *copier) sumOfAll(e device.Entry) (sha256, sm3 string, err error) {
 		err = r.ended()
 	}
 	if err = errors.Join(err, r.file.Close()); err != nil {
-		return "", "", asReadError(err)
+		return digests{}, asReadError(err)
 	}
-	return hexSum(r.sum), r.sm3Sum(), nil
+	return digests{hexSum(r.sum), r.sm3Sum(), hexSum(r.fingerprint())}, nil
 }

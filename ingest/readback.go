@@ -93,7 +93,7 @@ func (w *session) quarantine(ctx context.Context, f *journal.File, wrong string)
 	if err := w.Station.quarantine(ctx, q); err != nil {
 		return err
 	}
-	return w.tryAgain(ctx, f, wrongObject, fmt.Sprintf("%s; the object %s, version %s, is in quarantine", wrong, q.Key, q.Version), true)
+	return w.tryAgain(ctx, f, wrongObject, wrong+"; "+InQuarantine(q), true)
 }
 
 // tryAgain makes a file that the store has lost or spoilt pending again, so that
@@ -155,10 +155,19 @@ func (w *session) quarantineNotes(ctx context.Context) (map[int64]string, error)
 	}
 	notes := map[int64]string{}
 	for _, q := range all {
-		note := fmt.Sprintf("the object %s, version %s, is not this file: %s", q.Key, q.Version, q.Reason)
-		notes[q.File] = strings.Join(append(nonEmpty(notes[q.File]), note), "; ")
+		notes[q.File] = strings.Join(append(nonEmpty(notes[q.File]), QuarantineNote(q)), "; ")
 	}
 	return notes, nil
+}
+
+// QuarantineNote is what a manifest has to say at a file of an object that was to be it.
+func QuarantineNote(q journal.Quarantined) string {
+	return fmt.Sprintf("the object %s, version %s, is not this file: %s", q.Key, q.Version, q.Reason)
+}
+
+// InQuarantine is what the reason of a corrupt file says of its object.
+func InQuarantine(q journal.Quarantined) string {
+	return fmt.Sprintf("the object %s, version %s, is in quarantine", q.Key, q.Version)
 }
 
 func nonEmpty(texts ...string) (all []string) {

@@ -46,9 +46,8 @@ func (w *session) seal(ctx context.Context) error {
 	}
 	w.record.RetainUntil, w.record.EndedAt = until, w.journal.Now()
 	result := journal.StateSealed
-	if t := totals(w.files); t.NotStored > 0 {
-		result = journal.StateFailed
-		w.record.Reason = fmt.Sprintf("%d of %d files are not stored", t.NotStored, t.Files)
+	if short := totals(w.files).Shortfall(); short != "" {
+		result, w.record.Reason = journal.StateFailed, short
 	}
 	docs, err := w.documents(ctx, result, rule)
 	if err != nil {
@@ -173,6 +172,9 @@ func (w *session) entry(f *journal.File) manifest.File {
 	if !f.Entry.ModTime.IsZero() {
 		t := w.local(f.Entry.ModTime)
 		e.ModTime = &t
+	}
+	if f.State == journal.Corrupt {
+		e.SHA256 = f.SHA256
 	}
 	if f.Entry.Kind == device.KindFile && f.State.Good() {
 		e.SHA256 = f.SHA256

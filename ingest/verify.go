@@ -346,7 +346,7 @@ func (v *Verifier) unexpected(ctx context.Context, prefix string) error {
 		if v.checked[o.Key+"\x00"+o.VersionID] {
 			continue
 		}
-		if !o.DeleteMarker && (strings.HasPrefix(o.Key, LedgerPrefix(v.Station)+"/") || strings.HasPrefix(o.Key, keysPrefix(v.Station))) {
+		if !o.DeleteMarker && (strings.HasPrefix(o.Key, LedgerPrefix(v.Station)+"/") || strings.HasPrefix(o.Key, KeysPrefix(v.Station))) {
 			continue // checked by the ledger's own verification, and by every signature
 		}
 		session, prefix := "", ""

@@ -49,7 +49,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, server: storetest.Embedded(t), dir: t.TempDir()}
+	return newWorldOn(t, storetest.Embedded(t))
+}
+
+func newWorldOn(t *testing.T, server *storetest.Server) *world {
+	t.Helper()
+	w := &world{t: t, server: server, dir: t.TempDir()}
 	w.store = w.server.Config()
 	w.cfg = ingest.Config{
 		ID: "TEST-01", Name: "测试站", Location: time.FixedZone("CST", 8*3600), Software: "ingestd test",

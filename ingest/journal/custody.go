@@ -108,11 +108,13 @@ type Tag struct {
 
 // AddTag marks a session. One that it has already stays as it is.
 func (j *Journal) AddTag(ctx context.Context, t Tag) error {
-	return j.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT INTO tags (session, tag, added_at, added_by) VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
-			t.Session, t.Tag, formatTime(t.AddedAt), t.AddedBy)
-		return err
-	})
+	return j.write(ctx, func(tx *sql.Tx) error { return addTag(tx, t) })
+}
+
+func addTag(tx *sql.Tx, t Tag) error {
+	_, err := tx.Exec("INSERT INTO tags (session, tag, added_at, added_by) VALUES (?,?,?,?) ON CONFLICT DO NOTHING",
+		t.Session, t.Tag, formatTime(t.AddedAt), t.AddedBy)
+	return err
 }
 
 // RemoveTag takes a mark off. What was locked for longer because of it stays locked.

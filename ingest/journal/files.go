@@ -25,23 +25,25 @@ func (f *File) values() []any {
 // AddFiles writes the inventory of a session in one transaction and gives each
 // file its ID.
 func (j *Journal) AddFiles(ctx context.Context, files []*File) error {
-	return j.write(ctx, func(tx *sql.Tx) error {
-		insert, err := tx.Prepare("INSERT INTO files (" + fileColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+	return j.write(ctx, func(tx *sql.Tx) error { return addFiles(tx, files) })
+}
+
+func addFiles(tx *sql.Tx, files []*File) error {
+	insert, err := tx.Prepare("INSERT INTO files (" + fileColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = insert.Close() }() // ends with the transaction
+	for _, f := range files {
+		res, err := insert.Exec(f.values()...)
 		if err != nil {
+			return fmt.Errorf("file %q: %w", f.Entry.Path, err)
+		}
+		if f.ID, err = res.LastInsertId(); err != nil {
 			return err
 		}
-		defer func() { _ = insert.Close() }() // ends with the transaction
-		for _, f := range files {
-			res, err := insert.Exec(f.values()...)
-			if err != nil {
-				return fmt.Errorf("file %q: %w", f.Entry.Path, err)
-			}
-			if f.ID, err = res.LastInsertId(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // SaveFile writes what has become true of a file, but not what the inventory found

@@ -53,7 +53,7 @@ const (
 type Journal struct {
 	dir    string  // it lies there
 	db     *sql.DB // many readers
-	writer *sql.DB // one connection, used by commitLoop alone
+	writer *sql.DB // one connection, used by commitLoop, and by TakeOver around it
 	ready  statements
 	known  *sql.Stmt // of KnownFiles
 	lock   *os.File
@@ -62,6 +62,7 @@ type Journal struct {
 	// committing is since when a commit is on its way to the disk, in nanoseconds
 	// of the Unix time; 0: none is.
 	committing atomic.Int64
+	catalog    bool // of a bucket, for reading only
 
 	mu       sync.Mutex
 	lastSeen time.Time // guarded by mu; the latest time a commit was made at
@@ -112,8 +113,11 @@ func Open(dir string, access Access) (_ *Journal, err error) {
 	if j.known, err = j.db.Prepare(knownFiles); err != nil {
 		return nil, err
 	}
-	if err := j.readLastSeen(); err != nil {
+	if err := errors.Join(j.readLastSeen(), j.readCatalog()); err != nil {
 		return nil, err
+	}
+	if j.catalog && access == Own {
+		return nil, ErrCatalog
 	}
 	j.done.Go(j.commitLoop)
 	return j, nil
@@ -263,10 +267,17 @@ func (j *Journal) readLastSeen() error {
 	return err
 }
 
+func (j *Journal) readCatalog() error {
+	return j.db.QueryRow("SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?)", catalogName).Scan(&j.catalog)
+}
+
 // write runs one change in a transaction and returns when it is on disk. Changes
 // that wait at the same time share a transaction, and so one sync of the disk: a
 // card with 20,000 small files would else wait for 40,000 of them.
 func (j *Journal) write(ctx context.Context, change func(*sql.Tx) error) error {
+	if j.catalog {
+		return fmt.Errorf("journal: %w", ErrCatalog)
+	}
 	jb := job{change, make(chan error, 1)}
 	select {
 	case j.jobs <- jb:

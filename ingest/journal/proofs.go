@@ -109,11 +109,13 @@ type Scrub struct {
 
 // Scrubbed writes a proof. Earlier ones are kept.
 func (j *Journal) Scrubbed(ctx context.Context, s Scrub) error {
-	return j.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT OR REPLACE INTO scrubs (session, scrubbed_at, objects, bytes, findings) VALUES (?,?,?,?,?)",
-			s.Session, formatTime(s.At), s.Objects, s.Bytes, s.Findings)
-		return err
-	})
+	return j.write(ctx, func(tx *sql.Tx) error { return addScrub(tx, s) })
+}
+
+func addScrub(tx *sql.Tx, s Scrub) error {
+	_, err := tx.Exec("INSERT OR REPLACE INTO scrubs (session, scrubbed_at, objects, bytes, findings) VALUES (?,?,?,?,?)",
+		s.Session, formatTime(s.At), s.Objects, s.Bytes, s.Findings)
+	return err
 }
 
 // LastScrub gives the latest proof of a session; nil: it was never read again.

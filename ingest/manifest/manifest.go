@@ -132,6 +132,14 @@ type Totals struct {
 	Stored    int   `json:"stored"`
 }
 
+// Shortfall says how much is not stored, empty: nothing. It is why a session has failed.
+func (t Totals) Shortfall() string {
+	if t.NotStored == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d files are not stored", t.NotStored, t.Files)
+}
+
 // File is one path of the recorder.
 type File struct {
 	// IdenticalTo is the session that stored an identical file.
@@ -149,6 +157,8 @@ type File struct {
 	Reason     string `json:"reason,omitempty"`
 	// Result: verified, identical, noted; unreadable, changed, corrupt.
 	Result string `json:"result"`
+	// SHA256 of the bytes that the recorder gave, also of a file that the store has
+	// spoilt; absent: they were not read to their end, or there are none.
 	SHA256 string `json:"sha256,omitempty"`
 	Size   int64  `json:"size"`
 	// SM3 of the same bytes (GB/T 32905); absent: not asked for, or unknown, which Note
