@@ -133,7 +133,7 @@ func (w *session) documents(ctx context.Context, result journal.SessionState, ru
 		m.Files[i] = w.entry(f)
 		if w.cfg.SM3 && m.Files[i].Object != nil {
 			if m.Files[i].SM3 = sm3s[f.SHA256]; m.Files[i].SM3 == "" {
-				notes[f.ID] = strings.Join(nonEmpty(notes[f.ID], noSM3), "; ")
+				notes[f.ID] = strings.Join(nonEmpty(notes[f.ID], NoSM3), "; ")
 			}
 		}
 		m.Files[i].Note = strings.Join(nonEmpty(m.Files[i].Note, notes[f.ID]), "; ")
@@ -154,8 +154,8 @@ func (w *session) documents(ctx context.Context, result journal.SessionState, ru
 	return d, errors.Join(err1, err2, err3)
 }
 
-// noSM3 is said of a file whose SM3 should be in the manifest and can't be.
-const noSM3 = "SM3 unknown: the file was not read as a whole since digest.sm3 is set"
+// NoSM3 is said of a file whose SM3 should be in the manifest and can't be.
+const NoSM3 = "SM3 unknown: the file was not read as a whole since digest.sm3 is set"
 
 // sm3Sums is SM3SUMS of a manifest with this body.
 func sm3Sums(m *manifest.Manifest, body []byte) []byte {

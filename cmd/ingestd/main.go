@@ -53,6 +53,7 @@ type app struct {
 	output     string // table or json
 	quiet      bool
 	noProgress bool
+	catalog    string // folder of a catalog whose sessions are shown; empty: the station's
 	out, err   io.Writer
 }
 
@@ -127,7 +128,7 @@ works on the same state · 130 interrupted.`,
 		a.recordersCmd(), a.slotsCmd(), a.demoCmd(), a.doctorCmd(), a.configCmd(), a.storeCmd(), a.versionCmd())
 	root.AddCommand(a.ledgerCmd())
 	root.AddCommand(a.keyCmd())
-	root.AddCommand(a.tagCmd(), a.holdCmd())
+	root.AddCommand(a.tagCmd(), a.holdCmd(), a.catalogCmd())
 	usageErrors(root)
 	return root
 }

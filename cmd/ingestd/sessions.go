@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) sessionsCmd() *cobra.Command {
-	return group("sessions", "What has been taken in",
+	sessions := group("sessions", "What has been taken in",
 		&cobra.Command{
 			Use: "list", Short: "List the sessions, the latest first", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.sessionsList(cmd.Context()) },
@@ -24,10 +24,12 @@ func (a *app) sessionsCmd() *cobra.Command {
 			Use: "show ID", Short: "Show one session with every path of the recorder", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error { return a.sessionsShow(cmd.Context(), args[0]) },
 		})
+	sessions.PersistentFlags().StringVar(&a.catalog, "catalog", "", "folder `DIR` of a catalog that was made of a bucket, instead of the station's journal")
+	return sessions
 }
 
 func (a *app) sessionsList(ctx context.Context) (err error) {
-	w, err := a.openJournal(journal.Share)
+	w, err := a.openSessions()
 	if err != nil {
 		return err
 	}
@@ -59,7 +61,7 @@ func (a *app) sessionsList(ctx context.Context) (err error) {
 }
 
 func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
-	w, err := a.openJournal(journal.Share)
+	w, err := a.openSessions()
 	if err != nil {
 		return err
 	}

@@ -224,7 +224,7 @@ func file(session string, e manifest.File, t *told) (*journal.File, error) {
 		path = string(raw)
 	}
 	f := &journal.File{
-		Session: session, State: journal.FileState(e.Result), Reason: e.Reason, SHA256: e.SHA256, Origin: e.IdenticalTo,
+		Session: session, State: journal.FileState(e.Result), Reason: e.Reason, SHA256: e.SHA256, SM3: e.SM3, Origin: e.IdenticalTo,
 		Entry: device.Entry{Path: path, Kind: e.Kind, Size: e.Size, Note: noteAlone(e.Note, t)},
 	}
 	if !f.State.Ended() {
@@ -240,9 +240,12 @@ func file(session string, e manifest.File, t *told) (*journal.File, error) {
 	return f, nil
 }
 
-// noteAlone is a file's note without what the manifest adds of objects in quarantine:
-// the journal has these by themselves.
+// noteAlone is a file's note without what the manifest adds of SM3, and of objects in
+// quarantine: the journal has these by themselves.
 func noteAlone(note string, t *told) string {
+	if rest, ok := strings.CutSuffix(note, ingest.NoSM3); ok {
+		note = strings.TrimSuffix(rest, "; ")
+	}
 	for cut := true; cut; {
 		cut = false
 		for _, q := range t.quarantined {

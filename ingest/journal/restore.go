@@ -41,6 +41,11 @@ func (j *Journal) Restore(ctx context.Context, r Restored) error {
 		if err := addFiles(tx, r.Files); err != nil {
 			return err
 		}
+		for _, f := range r.Files {
+			if err := saveSM3(tx, f); err != nil {
+				return err
+			}
+		}
 		for _, s := range r.Scrubs {
 			if err := addScrub(tx, s); err != nil {
 				return err
