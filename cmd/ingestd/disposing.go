@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/custody"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 const (
@@ -45,6 +47,12 @@ func (r *running) disposeDaily(ctx context.Context) error {
 	d.Policy = r.retention.Load().Rules()
 	soon, err := d.Preview(ctx, previewDays)
 	if err != nil {
+		return err
+	}
+	// Before any disposal it is looked whether the ledger has seen the time pass.
+	if err := r.station.Record(ctx, ledger.Entry{Event: "retention.previewed", Detail: map[string]string{
+		"days": strconv.Itoa(previewDays), "sessions": strconv.Itoa(soon.Totals.Sessions), "recordings": strconv.Itoa(soon.Totals.Recordings),
+	}}); err != nil {
 		return err
 	}
 	r.emit(ingest.Event{Name: "retention.preview", Message: soon.Words()})

@@ -22,6 +22,10 @@ const (
 	clockPlay = 15 * time.Minute
 	// fellBackMost is how far the station's clock may be behind what it has seen.
 	fellBackMost = time.Minute
+	// livedDays is on how many days after a session was stored the ledger must have told of
+	// something, of the 181 or more that its lock takes. A daemon tells every day. A clock
+	// that was set ahead, that of the store with it, has no such days.
+	livedDays = 90
 	// toldAtMost is how many of the sessions that stand against a plan are told.
 	toldAtMost = 10
 )
@@ -223,9 +227,19 @@ func (o *order) checkLedger(ctx context.Context) error {
 	}
 	planned, sum := false, digest(o.plan.Body)
 	o.begun = map[string]bool{}
+	var stored time.Time
+	for _, s := range o.shown.Disposable {
+		if s.EndedAt.After(stored) {
+			stored = s.EndedAt
+		}
+	}
+	days := map[string]bool{}
 	for line, err := range o.Evidence.Ledger.Read(ctx, 0) {
 		if err != nil {
 			return err
+		}
+		if at := line.Entry.Time; at.After(stored) && !at.After(o.now) {
+			days[at.In(o.Location).Format(time.DateOnly)] = true
 		}
 		if line.Entry.Detail["plan"] != o.plan.ID {
 			continue
@@ -238,6 +252,9 @@ func (o *order) checkLedger(ctx context.Context) error {
 		case "disposal.applied":
 			o.told = true
 		}
+	}
+	if len(days) < livedDays {
+		return forbidden("the ledger tells of %d days since the last of these sessions was stored, and %d are wanted: to a clock that was set ahead it would look the same; leave `ingestd run` at work, which tells something every day", len(days), livedDays)
 	}
 	if !planned {
 		return stale("the ledger has no plan %s with SHA-256 %s: the journal was changed, or the plan was never finished", o.plan.ID, sum)

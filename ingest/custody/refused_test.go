@@ -17,6 +17,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/storetest"
 )
 
 // Whatever has changed since a plan was made, of what lets it be applied, has the whole
@@ -247,5 +248,23 @@ func TestWhatCanNotBeReadKeeps(t *testing.T) {
 			}
 			a.checkGone(p, before)
 		})
+	}
+}
+
+// Station and store may share a clock that was set ahead, by as much as one likes: the
+// days in between are not in the ledger.
+func TestTimeThatTheStationHasNotSeenDoesNotCount(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t, storetest.Embedded(t))
+	s := a.dock("R1", map[string]string{"a.mp4": "footage"})
+	a.expire()
+	d := a.desk("uid 1", months(12))
+	p := a.mustPlan(d, s.ID)
+	a.refuses(d, p.ID, "tells of 1 days") // today
+	a.live(88)
+	a.refuses(d, p.ID, "tells of 89 days")
+	a.live(89)
+	if done, err := d.Apply(t.Context(), p.ID, "test"); err != nil || done.Objects != 1 {
+		t.Errorf("after 90 days: %+v, %v", done, err)
 	}
 }
