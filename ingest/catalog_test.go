@@ -252,8 +252,9 @@ func rich(t *testing.T, w *world) {
 		}
 		w.must(w.journal.Lengthened(ctx, s.ID, until, i == 0))
 	}
-	w.tell(now, ledger.Entry{Event: "disposal.session", Session: sessions[2].ID})
-	w.must(w.journal.Disposed(ctx, sessions[2].ID, now))
+	gone := sessions[2].RetainUntil.Add(time.Hour) // its lock has ended
+	w.tell(gone, ledger.Entry{Event: "disposal.session", Session: sessions[2].ID})
+	w.must(w.journal.Disposed(ctx, sessions[2].ID, gone))
 
 	hold := func(h journal.Hold, e ledger.Entry) {
 		e.Event, e.Reason = "hold.added", h.Reason

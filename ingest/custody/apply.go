@@ -97,8 +97,9 @@ type order struct {
 	shown  Plan // what the plan's body says
 	reason string
 	now    time.Time
-	// begun are the sessions that the ledger has as being disposed of by this plan.
-	begun map[string]bool
+	// begun are the sessions that the ledger has as being disposed of by this plan, and
+	// since when.
+	begun map[string]time.Time
 	// told: the ledger has that all of it is gone.
 	told bool
 	done *Applied
@@ -226,7 +227,7 @@ func (o *order) checkLedger(ctx context.Context) error {
 		return forbidden("the ledger is not what was signed, see `ingestd ledger verify`: %s", report.Findings[0])
 	}
 	planned, sum := false, digest(o.plan.Body)
-	o.begun = map[string]bool{}
+	o.begun = map[string]time.Time{}
 	var stored time.Time
 	for _, s := range o.shown.Disposable {
 		if s.EndedAt.After(stored) {
@@ -248,7 +249,9 @@ func (o *order) checkLedger(ctx context.Context) error {
 		case "disposal.planned":
 			planned = planned || line.Entry.Detail["sha256"] == sum
 		case "disposal.session":
-			o.begun[line.Entry.Session] = true
+			if _, again := o.begun[line.Entry.Session]; !again {
+				o.begun[line.Entry.Session] = line.Entry.Time
+			}
 		case "disposal.applied":
 			o.told = true
 		}
@@ -301,7 +304,7 @@ func (o *order) checkSessions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !ended(s) || !s.DisposedAt.IsZero() && !o.begun[s.ID] {
+		if !ended(s) || !s.DisposedAt.IsZero() && o.begun[s.ID].IsZero() {
 			return stale("session %s is %s and disposed of at %q, by another plan", s.ID, s.State, s.DisposedAt)
 		}
 		sessions = append(sessions, s)

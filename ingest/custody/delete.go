@@ -22,7 +22,7 @@ func (o *order) delete(ctx context.Context) error {
 	// without them if the work were cut off in between.
 	slices.Reverse(sessions)
 	if o.now.Sub(o.shown.MadeAt) > PlanGoodFor { // what was begun is finished, nothing else is begun
-		sessions = slices.DeleteFunc(sessions, func(s Disposable) bool { return !o.begun[s.Session] })
+		sessions = slices.DeleteFunc(sessions, func(s Disposable) bool { return o.begun[s.Session].IsZero() })
 	}
 	o.plan.State, o.plan.AppliedAt, o.plan.AppliedBy = journal.PlanApplying, o.now, o.Person
 	if err := o.Journal.SavePlan(ctx, o.plan); err != nil {
@@ -60,7 +60,7 @@ func (o *order) delete(ctx context.Context) error {
 
 // session disposes of one session; total is of all objects, for the progress.
 func (o *order) session(ctx context.Context, s Disposable, total int) error {
-	if !o.begun[s.Session] {
+	if o.begun[s.Session].IsZero() {
 		if err := o.announce(ctx, s); err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (o *order) session(ctx context.Context, s Disposable, total int) error {
 	if err := o.Station.Publish(ctx); err != nil {
 		return err
 	}
-	if err := o.Journal.Disposed(ctx, s.Session, o.now); err != nil {
+	if err := o.Journal.Disposed(ctx, s.Session, o.begun[s.Session]); err != nil {
 		return err
 	}
 	vault := o.Vault
@@ -97,7 +97,7 @@ func (o *order) session(ctx context.Context, s Disposable, total int) error {
 // announce writes to the ledger what will be gone, and by what it can be told later what
 // it was: the manifest, which stays.
 func (o *order) announce(ctx context.Context, s Disposable) error {
-	e := ledger.Entry{Event: "disposal.session", Session: s.Session, Recorder: s.Recorder, Officer: s.Officer, Reason: o.reason, Detail: map[string]string{
+	e := ledger.Entry{Event: "disposal.session", Time: o.now, Session: s.Session, Recorder: s.Recorder, Officer: s.Officer, Reason: o.reason, Detail: map[string]string{
 		"plan": o.plan.ID, "manifest": s.Manifest.Key, "manifest_version": s.Manifest.Version, "manifest_sha256": s.Manifest.SHA256,
 		"bytes": strconv.FormatInt(s.Bytes, 10),
 	}}
@@ -106,5 +106,6 @@ func (o *order) announce(ctx context.Context, s Disposable) error {
 		objects = append(objects, ledger.Object{Key: object.Key, Version: object.Version, SHA256: object.SHA256})
 	}
 	nameObjects(&e, objects)
+	o.begun[s.Session] = o.now
 	return o.record(ctx, e)
 }

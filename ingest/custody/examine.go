@@ -27,7 +27,7 @@ type look struct {
 	holds  []heldSession
 	// announced are the sessions whose deletion the ledger has. Objects of theirs may be
 	// gone, if the journal has given them up too.
-	announced map[string]bool
+	announced map[string]time.Time
 }
 
 // heldSession is a session on which there is a hold.

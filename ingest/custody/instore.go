@@ -110,7 +110,7 @@ func (l *look) object(ctx context.Context, s journal.Session, p PlannedObject) (
 	}
 	o, err := l.Vault.Stat(ctx, p.Key, p.Version)
 	if errors.Is(err, storage.ErrNotFound) {
-		if l.announced[s.ID] && !s.DisposedAt.IsZero() {
+		if !l.announced[s.ID].IsZero() && !s.DisposedAt.IsZero() {
 			return nil, nil
 		}
 		return because(Differs, "the store does not have it"), nil
