@@ -357,6 +357,9 @@ func TestPreUseIsToldAtUndocking(t *testing.T) {
 			if w.saw("slot.preuse") != 0 {
 				t.Error("it was told while the recorder was in its slot")
 			}
+			if c.want != "" { // the check can be had from the bucket, whatever becomes of the station
+				eventually(t, func() bool { return strings.Contains(w.publishedLedger(), `"event":"preuse.checked"`) })
+			}
 			remove()
 			<-attended
 			told := ""

@@ -361,6 +361,9 @@ func (s *Station) awaitUndocking(ctx context.Context, d device.Docking, r Report
 	if !d.Stays {
 		return
 	}
+	if r.Session.Condition.PreUse != nil { // the ledger has it since the session was published
+		s.publish(ctx)
+	}
 	select {
 	case <-d.Removed:
 		s.tellPreUse(r)

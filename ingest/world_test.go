@@ -379,3 +379,17 @@ func write(t *testing.T, dir string, files map[string]int) {
 		}
 	}
 }
+
+// publishedLedger gives the lines of the ledger that are in the bucket.
+func (w *world) publishedLedger() string {
+	w.t.Helper()
+	var lines strings.Builder
+	for o := range w.server.Client().ListObjectsIter(w.t.Context(), w.store.Bucket, minio.ListObjectsOptions{Prefix: ingest.LedgerPrefix(w.cfg.ID) + "/entries/", Recursive: true}) {
+		if o.Err != nil {
+			w.t.Fatal(o.Err)
+		}
+		body, _ := w.fetch(o.Key, "")
+		lines.Write(body)
+	}
+	return lines.String()
+}

@@ -307,6 +307,7 @@ func TestAStoreThatKeepsItsLocksEndsADisposal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	a.live(90)
 	hold(&on)
 	a.refuses(d, p.ID, "legal hold")
 	hold(&off)

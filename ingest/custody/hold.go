@@ -14,8 +14,9 @@ import (
 	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
-// sessionsInLine is how many sessions the ledger's line of a hold names.
-const sessionsInLine = 100
+// sessionsInLine is how many sessions the ledger's line of a hold names, by which a lost
+// journal is made anew: half of what a line can hold.
+const sessionsInLine = 20_000
 
 // wordsLongest is how long each text of a hold may be, in characters: it stands in a
 // line of the ledger.
