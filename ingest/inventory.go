@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/ingest/manifest"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 type counter struct{ n atomic.Int64 }
@@ -39,7 +41,15 @@ func (w *session) takeInventory(ctx context.Context) error {
 		return err
 	}
 	w.count(w.files)
-	return nil
+	if w.resumed {
+		return nil
+	}
+	// What was on it is known from here on, also if it is taken away and never comes back.
+	t := totals(w.files)
+	return w.Record(ctx, ledger.Entry{
+		Event: "session.begun", Session: w.record.ID, Recorder: w.record.Recorder, Officer: w.record.Officer,
+		Detail: map[string]string{"slot": w.record.Slot, "files": strconv.Itoa(t.Files), "bytes": strconv.FormatInt(t.Bytes, 10)},
+	})
 }
 
 // lookAgain lists the recorder once more. What is new or has changed since the

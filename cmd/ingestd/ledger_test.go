@@ -118,7 +118,7 @@ func TestLedgerBesideTheDaemon(t *testing.T) {
 		}
 		events = append(events, item.Entry.Event)
 	}
-	if !slices.Equal(events, []string{"key.made", "config.taken", "bucket.marked", "session.sealed", "session.sealed"}) || all.Size != 5 {
+	if !slices.Equal(events, []string{"key.made", "config.taken", "bucket.marked", "session.begun", "session.sealed", "session.begun", "session.sealed"}) || all.Size != 7 {
 		t.Fatalf("%v, size %d", events, all.Size)
 	}
 	last := all.Items[4].Entry
