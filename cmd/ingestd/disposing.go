@@ -55,6 +55,9 @@ func (r *running) disposeDaily(ctx context.Context) error {
 	}}); err != nil {
 		return err
 	}
+	if err := r.station.Publish(ctx); err != nil {
+		return err
+	}
 	r.emit(ingest.Event{Name: "retention.preview", Message: soon.Words()})
 	if r.workplace.cfg.Custody.Dispose != configs.DisposeAutomatic {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bodyworn/ingestd/storage/ledger"
 	"github.com/bodyworn/ingestd/storage/storetest"
@@ -23,22 +24,35 @@ func TestLedgerVerifyChecksStamps(t *testing.T) {
 	a := storetest.NewStampAuthority(t, storetest.StampOptions{})
 	p := newPlace(t, stampConfig(a.URL, a.CAFile))
 	dir := p.path("store/data/footage/TEST-01/ledger/timestamp")
-	two, three := filepath.Join(dir, "0000000000000002.tsr"), filepath.Join(dir, "0000000000000003.tsr")
+	stamps := func() []string {
+		t.Helper()
+		all, err := filepath.Glob(filepath.Join(dir, "*.tsr"))
+		if err != nil || len(all) == 0 {
+			t.Fatalf("%v, %v", all, err)
+		}
+		return all
+	}
 
 	// By the command in the foreground, and by the daemon.
 	p.write("card/a.mp4", "footage")
 	p.ingest(0, "card")
-	if _, err := os.Stat(two); err != nil {
-		t.Fatal(err)
-	}
+	first := stamps()[0]
 	d := p.startDaemon()
 	d.sealed("card2", map[string]string{"b.mp4": "more"})
-	d.waitFor(`"event":"timestamp.stored"`)
+	// Five lines are of the first docking; then come a preview and the second docking.
+	const size = 8
+	d.published(size)
+	last := filepath.Join(dir, fmt.Sprintf("%016d.tsr", size))
+	for deadline := time.Now().Add(time.Minute); !slices.Contains(stamps(), last); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not there\n%s", last, d.log())
+		}
+	}
 	if code := d.stop(); code != 0 {
 		t.Errorf("the daemon ended with %d:\n%s", code, d.log())
 	}
-	body := map[string][]byte{}
-	for _, file := range []string{two, three} {
+	body, held := map[string][]byte{}, len(stamps())
+	for _, file := range stamps() {
 		stamp, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -52,7 +66,7 @@ func TestLedgerVerifyChecksStamps(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if out := p.must("ledger", "verify"); !strings.Contains(out, "stamps    2 hold; the last is over the first 3 entries, of ") {
+	if out := p.must("ledger", "verify"); !strings.Contains(out, fmt.Sprintf("stamps    %d hold; the last is over the first %d entries, of ", held, size)) {
 		t.Errorf("it says\n%s", out)
 	}
 
@@ -68,7 +82,7 @@ func TestLedgerVerifyChecksStamps(t *testing.T) {
 		return v, found, told
 	}
 	v, _, told := verify(0)
-	if s := v.Stamps; s == nil || s.Held != 2 || !s.Authority || *s.LastSize != 3 || s.LastTime == nil || *s.LastAge < -60 || *s.LastAge > 3600 || len(told) != 0 {
+	if s := v.Stamps; s == nil || s.Held != held || !s.Authority || *s.LastSize != size || s.LastTime == nil || *s.LastAge < -60 || *s.LastAge > 3600 || len(told) != 0 {
 		t.Fatalf("%+v, told %v", s, told)
 	}
 	put := func(file string, with []byte) {
@@ -77,23 +91,23 @@ func TestLedgerVerifyChecksStamps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put(three, body[two])
-	if v, found, _ := verify(exitFindings); !slices.Equal(found, []string{ledger.FindingStamp}) || v.Sound || v.Stamps.Held != 1 || *v.Stamps.LastSize != 2 {
+	put(last, body[first])
+	if v, found, _ := verify(exitFindings); !slices.Equal(found, []string{ledger.FindingStamp}) || v.Sound || v.Stamps.Held != held-1 || *v.Stamps.LastSize >= size {
 		t.Errorf("a stamp of another checkpoint: %v, %+v", found, v.Stamps)
 	}
-	put(three, []byte("garbage"))
+	put(last, []byte("garbage"))
 	if _, found, _ := verify(exitFindings); !slices.Equal(found, []string{ledger.FindingStamp}) {
 		t.Errorf("garbage: %v", found)
 	}
-	put(three, body[three])
+	put(last, body[last])
 
 	other := storetest.NewStampAuthority(t, storetest.StampOptions{})
 	p.write("ingestd.yaml", stampConfig(a.URL, other.CAFile))
-	if v, found, _ := verify(exitFindings); !slices.Equal(found, []string{ledger.FindingStamp, ledger.FindingStamp}) || v.Stamps.Held != 0 {
+	if v, found, _ := verify(exitFindings); len(found) != held || v.Stamps.Held != 0 {
 		t.Errorf("of another authority: %v, %+v", found, v.Stamps)
 	}
 	p.write("ingestd.yaml", testConfig)
-	if v, _, told := verify(0); !slices.Equal(told, []string{findingUnchecked}) || v.Stamps == nil || v.Stamps.Authority || v.Stamps.Held != 2 {
+	if v, _, told := verify(0); !slices.Equal(told, []string{findingUnchecked}) || v.Stamps == nil || v.Stamps.Authority || v.Stamps.Held != held {
 		t.Errorf("nobody is named: %v, %+v", told, v.Stamps)
 	}
 	p.write("ingestd.yaml", stampConfig("", a.CAFile))

@@ -82,9 +82,9 @@ func TestLedgerBesideTheDaemon(t *testing.T) {
 		}
 	}
 	d := p.startDaemon() // it would refuse a folder that a reader had made
-	d.published(3)       // what it has begun with
+	d.published(4)       // what it has begun with
 	d.sealed("card1", map[string]string{"a.mp4": "footage"})
-	d.published(4)
+	d.published(6)
 	if err := os.CopyFS(p.path("yesterday"), os.DirFS(p.path("state/ledger"))); err != nil {
 		t.Fatal(err)
 	}
@@ -94,20 +94,20 @@ func TestLedgerBesideTheDaemon(t *testing.T) {
 		VerifierKey                   string `json:"verifier_key"`
 	}
 	p.into(&older, 0, "ledger", "checkpoint", "--out", "older")
-	if note := p.must("ledger", "checkpoint"); note != older.Checkpoint || !strings.HasPrefix(note, fmt.Sprintf("ingestd/TEST-01\n4\n%s\n\n— ingestd/TEST-01 ", older.Root)) {
+	if note := p.must("ledger", "checkpoint"); note != older.Checkpoint || !strings.HasPrefix(note, fmt.Sprintf("ingestd/TEST-01\n6\n%s\n\n— ingestd/TEST-01 ", older.Root)) {
 		t.Errorf("checkpoint\n%s, in JSON %+v", note, older)
 	}
 	if body, err := os.ReadFile(p.path("older")); err != nil || string(body) != older.Checkpoint {
 		t.Errorf("%v: the file holds\n%s", err, body)
 	}
-	if older.Size != 4 || older.Origin != "ingestd/TEST-01" || older.Key != p.keyShow(0).Fingerprint || !strings.HasPrefix(older.VerifierKey, "ingestd/TEST-01+") {
+	if older.Size != 6 || older.Origin != "ingestd/TEST-01" || older.Key != p.keyShow(0).Fingerprint || !strings.HasPrefix(older.VerifierKey, "ingestd/TEST-01+") {
 		t.Errorf("%+v", older)
 	}
 	if _, errs, code := p.run("ledger", "checkpoint", "--out", "older"); code != exitFailed || !strings.Contains(errs, "exists") {
 		t.Errorf("an older checkpoint is written over: exit %d, %s", code, errs)
 	}
 	d.sealed("card2", map[string]string{"b.mp4": "more"})
-	d.published(5)
+	d.published(8)
 
 	var all tailJSON
 	p.into(&all, 0, "ledger", "tail")
@@ -118,19 +118,19 @@ func TestLedgerBesideTheDaemon(t *testing.T) {
 		}
 		events = append(events, item.Entry.Event)
 	}
-	if !slices.Equal(events, []string{"key.made", "config.taken", "bucket.marked", "session.begun", "session.sealed", "session.begun", "session.sealed"}) || all.Size != 7 {
+	if !slices.Equal(events, []string{"key.made", "config.taken", "bucket.marked", "retention.previewed", "session.begun", "session.sealed", "session.begun", "session.sealed"}) || all.Size != 8 {
 		t.Fatalf("%v, size %d", events, all.Size)
 	}
-	last := all.Items[4].Entry
+	last := all.Items[7].Entry
 	zone := time.FixedZone("Asia/Shanghai", 8*60*60)
 	for args, want := range map[string][]string{
-		"-n 1":               {"4"},
-		"-n 2":               {"3", "4"},
-		"--from 3":           {"3", "4"},
+		"-n 1":               {"7"},
+		"-n 2":               {"6", "7"},
+		"--from 6":           {"6", "7"},
 		"--from 1 -n 1":      {"1"},
-		"--from 0 --lines 9": {"0", "1", "2", "3", "4"},
-		"--from 5":           nil,
-		"--from 5 -n 5":      nil,
+		"--from 3 --lines 9": {"3", "4", "5", "6", "7"},
+		"--from 8":           nil,
+		"--from 8 -n 5":      nil,
 	} {
 		out, code := p.inside(append(p.settings("ledger", "tail"), strings.Fields(args)...)...)
 		if code != 0 {
@@ -148,7 +148,7 @@ func TestLedgerBesideTheDaemon(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]int{
-		"tail -n 0": exitUsage, "tail --from -1": exitUsage, "tail --from 6": exitNotFound, "prove": exitUsage, "prove x": exitUsage, "prove 5": exitNotFound,
+		"tail -n 0": exitUsage, "tail --from -1": exitUsage, "tail --from 9": exitNotFound, "prove": exitUsage, "prove x": exitUsage, "prove 8": exitNotFound,
 		"prove 1 --key k": exitUsage, "prove 1 --check f": exitUsage, "prove --check nowhere": exitNotFound, "verify --checkpoint nowhere": exitNotFound, "": exitUsage,
 	} {
 		if out, code := p.inside(append(p.settings("ledger"), strings.Fields(args)...)...); code != want {
@@ -158,7 +158,7 @@ func TestLedgerBesideTheDaemon(t *testing.T) {
 
 	var v ledgerVerification
 	p.into(&v, 0, "ledger", "verify", "--checkpoint", "older")
-	if v.Bucket == nil || v.Folder == nil || v.Bucket.Size != 5 || v.Folder.Size != 5 || v.Bucket.Root != v.Folder.Root || v.Bucket.Held != 3 || v.Folder.Held != 2 || len(v.Told) != 0 || v.Key != older.Key {
+	if v.Bucket == nil || v.Folder == nil || v.Bucket.Size != 8 || v.Folder.Size != 8 || v.Bucket.Root != v.Folder.Root || v.Bucket.Held < 3 || v.Folder.Held != 2 || len(v.Told) != 0 || v.Key != older.Key {
 		t.Errorf("%+v %+v %+v", v, v.Bucket, v.Folder)
 	}
 	if words := p.must("ledger", "verify", "--local"); strings.Contains(words, "bucket  ") || !strings.Contains(words, v.Folder.Root) || !strings.Contains(words, older.Key) {
@@ -191,14 +191,14 @@ func (p *place) checkProofs(all tailJSON) {
 			p.t.Errorf("entry %d: exit %d\n%s", item.Index, code, out)
 		}
 	}
-	doc := p.must("ledger", "prove", "3")
+	doc := p.must("ledger", "prove", "5")
 	p.write("proof", doc)
 	var result struct {
 		Holds bool
 		Index int64
 		Entry ledger.Entry
 	}
-	if p.into(&result, 0, "ledger", "prove", "--check", "proof"); !result.Holds || result.Index != 3 || result.Entry.Session != all.Items[3].Entry.Session {
+	if p.into(&result, 0, "ledger", "prove", "--check", "proof"); !result.Holds || result.Index != 5 || result.Entry.Session != all.Items[5].Entry.Session {
 		p.t.Errorf("at the station: %+v", result)
 	}
 	var parts ledgerProof
@@ -227,14 +227,16 @@ func (p *place) checkProofs(all tailJSON) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := forged.Append(p.t.Context(), all.Items[0].Entry, all.Items[1].Entry, all.Items[2].Entry, all.Items[3].Entry); err != nil {
-		p.t.Fatal(err)
+	for _, item := range all.Items[:6] {
+		if _, err := forged.Append(p.t.Context(), item.Entry); err != nil {
+			p.t.Fatal(err)
+		}
 	}
 	own, err := forged.Checkpoint()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	ownProof, err := forged.Prove(p.t.Context(), 3, 4)
+	ownProof, err := forged.Prove(p.t.Context(), 5, 6)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -245,12 +247,12 @@ func (p *place) checkProofs(all tailJSON) {
 		"another size":       changed(func(c *ledgerProof) { c.Size++ }),
 		"another hash":       changed(func(c *ledgerProof) { c.Proof[0][0] ^= 1 }),
 		"a hash less":        changed(func(c *ledgerProof) { c.Proof = c.Proof[1:] }),
-		"another root":       changed(func(c *ledgerProof) { c.Checkpoint = strings.Replace(c.Checkpoint, "\n5\n", "\n6\n", 1) }),
+		"another root":       changed(func(c *ledgerProof) { c.Checkpoint = strings.Replace(c.Checkpoint, "\n8\n", "\n9\n", 1) }),
 		"another station":    changed(func(c *ledgerProof) { c.Origin = "ingestd/TEST-02" }),
 		"another key's name": changed(func(c *ledgerProof) { c.Key = "SHA256:x" }),
 		"another schema":     changed(func(c *ledgerProof) { c.Schema = "ingestd.ledger-proof/2" }),
 		"a forger's": changed(func(c *ledgerProof) {
-			c.Checkpoint, c.Proof, c.Size = string(own), ownProof, 4
+			c.Checkpoint, c.Proof, c.Size = string(own), ownProof, 6
 		}),
 		"an unknown field": strings.Replace(doc, `"origin"`, `"original": 1, "origin"`, 1),
 		"a cut document":   doc[:len(doc)/2],
@@ -265,7 +267,7 @@ func (p *place) checkProofs(all tailJSON) {
 		p.t.Errorf("with another key: exit %d\n%s", code, out)
 	}
 	// Whoever holds a key can sign for another station's entries, but not as its own.
-	stray := all.Items[3].Entry
+	stray := all.Items[5].Entry
 	stray.Station = "TEST-02"
 	index, err := forged.Append(p.t.Context(), stray)
 	if err != nil {
@@ -294,7 +296,11 @@ func (p *place) checkFindings() {
 	p.t.Helper()
 	p.must("ledger", "checkpoint", "--out", "kept")
 	folder, bucket := p.path("state/ledger"), p.path("store/data/footage/TEST-01/ledger")
-	segment := filepath.Join(bucket, "entries/0000000000000004-0000000000000005.jsonl")
+	segments, err := filepath.Glob(filepath.Join(bucket, "entries/*"))
+	if err != nil || len(segments) == 0 {
+		p.t.Fatal(segments, err)
+	}
+	segment := segments[len(segments)-1]
 	flip := func(b []byte) []byte { return []byte(strings.Replace(string(b), `"files":"1"`, `"files":"2"`, 1)) }
 	nothing := func() error { return nil }
 	yesterday := func() error {
@@ -368,13 +374,16 @@ func TestLedgerVerifyFindsWhatIsHidden(t *testing.T) {
 	p.write("small/a.mp4", "footage")
 	p.ingest(0, "small")
 	p.must("ledger", "verify")
-	key := "TEST-01/ledger/entries/0000000000000000-0000000000000004.jsonl"
+	key := ""
+	for o := range server.Client().ListObjectsIter(t.Context(), c.Bucket, minio.ListObjectsOptions{Prefix: "TEST-01/ledger/entries/", Recursive: true}) {
+		key = o.Key
+	}
 	if err := server.Client().RemoveObject(t.Context(), c.Bucket, key, minio.RemoveObjectOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	var v ledgerVerification
 	p.into(&v, exitFindings, "ledger", "verify")
-	if len(v.Findings) != 1 || v.Findings[0].Kind != findingHidden || v.Bucket != nil || v.Folder == nil || v.Folder.Size != 4 {
+	if len(v.Findings) != 1 || v.Findings[0].Kind != findingHidden || v.Bucket != nil || v.Folder == nil || v.Folder.Size == 0 {
 		t.Errorf("%+v", v)
 	}
 }

@@ -22,7 +22,7 @@ func TestVerifyFolderNeedsNoStation(t *testing.T) {
 	p.must("ledger", "checkpoint", "--out", "paper")
 	p.write("drop/card1/c.mp4", "third footage")
 	d.waitFor(`safe: 3 files, 1 stored, 2 identical`)
-	d.published(3)
+	d.published(8) // key, settings, bucket and preview; two lines for each of the two dockings
 	there := p.path("fetched")
 	p.fetch("TEST-01/", there)
 	p.write("signers", p.keyShow(0).AllowedSigners)
@@ -49,7 +49,7 @@ func TestVerifyFolderNeedsNoStation(t *testing.T) {
 	}
 	all := []string{there, "--signers", p.path("signers"), "--ledger", filepath.Join(there, "TEST-01/ledger"), "--checkpoint", p.path("paper")}
 	r := verify(0, all...)
-	if len(r.Sessions) != 2 || r.Ledger == nil || r.Ledger.Size != 3 || r.Schema != "ingestd.verify-folder/1" {
+	if len(r.Sessions) != 2 || r.Ledger == nil || r.Ledger.Size != 8 || r.Schema != "ingestd.verify-folder/1" {
 		t.Fatalf("%+v", r)
 	}
 	byStored := r.Sessions
