@@ -53,8 +53,15 @@ log: {format: json, level: debug}
 `, station, bucket, settings)
 	m.must(t, "write", wire.File{Path: "/etc/ingestd.yaml", Data: []byte(config)}, nil)
 	m.must(t, "write", wire.File{Path: "/etc/ingestd.keys", Data: []byte(w.store.keys), Mode: 0o600}, nil)
+	return m.daemon(t, "/etc/ingestd.yaml")
+}
+
+// daemon starts the daemon with settings that are in the machine, and waits until it
+// is ready.
+func (m *machine) daemon(t testing.TB, config string) *daemon {
+	t.Helper()
 	d := &daemon{m: m, name: m.unique("ingestd"), from: m.now()}
-	m.must(t, "start", wire.Start{Name: d.name, Args: []string{"/bin/ingestd", "run", "--config", "/etc/ingestd.yaml"}}, nil)
+	m.must(t, "start", wire.Start{Name: d.name, Args: []string{"/bin/ingestd", "run", "--config", config}}, nil)
 	t.Cleanup(func() {
 		d.stop(t)
 		if t.Failed() {

@@ -7,4 +7,7 @@
 // What is proved is looked at from outside: the objects in the store by plain S3
 // calls, the recorder's image byte by byte, the daemon by its log and by what the
 // kernel tells of it.
+//
+// One scenario, Disposal, has the embedded store in the machine, and sets the clock
+// there: only so do locks end that nobody can shorten.
 package e2e

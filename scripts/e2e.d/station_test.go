@@ -50,6 +50,7 @@ var scenarios = []scenario{
 	{"Locked", testLocked, true},
 	{"WrongPassword", testWrongPassword, false},
 	{"Commands", testCommands, false},
+	{"Disposal", testDisposal, false},
 	{"Idle", testIdle, false},
 	{"Leaks", testLeaks, false},
 }

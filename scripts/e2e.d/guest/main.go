@@ -131,6 +131,10 @@ func (a *agent) do(request wire.Request) (any, error) {
 		return with(request, portPath)
 	case "keep-time":
 		return with(request, keepTime)
+	case "step-clock":
+		return with(request, stepClock)
+	case "delete":
+		return with(request, tryToDelete)
 	}
 	return nil, errors.New("the agent knows no such request")
 }

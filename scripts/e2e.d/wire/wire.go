@@ -158,6 +158,25 @@ type Told struct {
 	Read int64 `json:"read"`
 }
 
+// Step sets the machine's clock ahead, or back where By is negative.
+type Step struct {
+	By time.Duration `json:"by"`
+}
+
+// Delete tries to delete by plain S3, with the store's own key, all versions of a running
+// embedded store whose keys have a prefix. Answered by a list of Attempt.
+type Delete struct {
+	Root   string `json:"root"` // of the store
+	Bucket string `json:"bucket"`
+	Prefix string `json:"prefix"`
+}
+
+// Attempt is what the store answered to the deletion of one version.
+type Attempt struct {
+	Key  string `json:"key"`
+	Code string `json:"code"` // of S3's error; empty: it is deleted
+}
+
 // Content is size bytes that follow from the seed, the same on both sides. No two
 // blocks of it are alike, so that a part in the wrong place is noticed.
 func Content(seed uint64, size int64) io.Reader {
