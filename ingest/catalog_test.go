@@ -401,12 +401,10 @@ func TestACatalogBelievesOnlyTheStation(t *testing.T) {
 	server := storetest.MinIO(t, false)
 	w := newWorldOn(t, server)
 	w.must(w.station.Prepare(t.Context()))
-	var cards []string
 	var reports []ingest.Report
 	for i := range 6 {
 		card := t.TempDir()
 		write(t, card, map[string]int{"a.mp4": 1000 + i})
-		cards = append(cards, card)
 		reports = append(reports, w.mustDock(card, ingest.Options{Recorder: "R" + strconv.Itoa(i)}))
 	}
 	before := contents(t, w.journal)

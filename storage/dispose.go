@@ -14,10 +14,10 @@ import (
 )
 
 var (
-	// ErrNotExpired: a rule forbids the deletion, or what it needs is not known. No
+	// ErrNotExpired says that a rule forbids the deletion, or what it needs is not known. No
 	// request to delete went out.
 	ErrNotExpired = errors.New("it may not be deleted yet")
-	// ErrHeld: a legal hold is on it. It is a kind of ErrNotExpired.
+	// ErrHeld says that a legal hold is on it. It is a kind of ErrNotExpired.
 	ErrHeld = fmt.Errorf("a legal hold is on it (保全): %w", ErrNotExpired)
 )
 

@@ -36,7 +36,7 @@ func (v *Vault) SetHold(ctx context.Context, key, version string, on bool) error
 		held, err = v.Held(ctx, key, version)
 		switch {
 		case err != nil:
-		case on && !(held && o.Held):
+		case on && (!held || !o.Held):
 			err = fmt.Errorf("the store said yes and does not show the hold; it can be deleted when its lock ends: %w", ErrNoLock)
 		case !on && (held || o.Held):
 			err = fmt.Errorf("the store said yes and still shows the hold: %w", ErrHeld)

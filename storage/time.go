@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrClocks: the store's clock and the station's are too far from each other, or the
+// ErrClocks says that the store's clock and the station's are too far from each other, or the
 // store does not tell its time. What time it is is not known then.
 var ErrClocks = errors.New("it is not known what time it is")
 

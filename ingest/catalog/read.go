@@ -190,7 +190,7 @@ func (w *building) rows(ctx context.Context, s *station, m *believed, r *session
 		f, err := file(row.ID, e, t)
 		if err != nil {
 			r.problems = append(r.problems, Problem{Kind: BadManifest, Station: s.id, Session: row.ID, Objects: r.folder.objects, Detail: err.Error()})
-			return nil
+			return nil //nolint:nilerr // it is the result for this session, and is told
 		}
 		r.files, r.notes = append(r.files, f), append(r.notes, e.Note)
 	}

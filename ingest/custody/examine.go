@@ -186,10 +186,11 @@ func (l *look) sharedWithKept(ctx context.Context, item Disposable, good []Dispo
 			continue
 		}
 		other, err := l.Journal.Session(ctx, id)
-		if err != nil && !errors.Is(err, journal.ErrNotFound) {
+		missing := errors.Is(err, journal.ErrNotFound)
+		if err != nil && !missing {
 			return nil, err
 		}
-		if err != nil || other.DisposedAt.IsZero() {
+		if missing || other.DisposedAt.IsZero() {
 			return &Reason{Kind: Shared, Words: "session " + id + " has objects in common with it and is kept"}, nil
 		}
 	}

@@ -22,7 +22,7 @@ func Later(t testing.TB, cfg storage.Config, ahead time.Duration, see func(*http
 	if cfg.TLS {
 		t.Fatal("a front has no certificate")
 	}
-	behind, transport := cfg.Endpoint, http.RoundTripper(http.DefaultTransport)
+	behind, transport := cfg.Endpoint, http.DefaultTransport
 	if cfg.Transport != nil {
 		transport = cfg.Transport
 	}
