@@ -103,3 +103,60 @@ func many(n int) []ingest.SlotView {
 	}
 	return views
 }
+
+// everyWord has a tile for every trouble, every kind of clock and every last docking.
+func everyWord() []ingest.SlotView {
+	var views []ingest.SlotView
+	add := func(v ingest.SlotView) {
+		v.Name = itoa(len(views) + 1)
+		views = append(views, v)
+	}
+	for _, trouble := range []ingest.Trouble{
+		ingest.TroubleStore, ingest.TroubleStaged, ingest.TroubleUnreadable, ingest.TroubleNotStored, ingest.TroublePerson, ingest.TroubleOther,
+	} {
+		v := recorder("", "150512", "DSJ-0408", ingest.Failed, -14*time.Minute, 55)
+		v.Trouble = trouble
+		add(v)
+	}
+	for _, trouble := range []ingest.Trouble{ingest.TroubleUnregistered, ingest.TroubleNoRecorder} {
+		add(ingest.SlotView{State: ingest.UnknownDevice, Trouble: trouble})
+	}
+	add(recorder("", "150525", "DSJ-0412", ingest.Conflict, 0, 80))
+	add(ingest.SlotView{State: ingest.RemovedEarly})
+	add(ingest.SlotView{State: ingest.Identifying})
+	add(recorder("", "150525", "DSJ-0412", ingest.Queued, 0, 80))
+	add(recorder("", "150525", "DSJ-0412", ingest.Finalizing, 0, 80))
+	stalled := copying(recorder("", "150525", "DSJ-0412", ingest.Copying, 0, 80), 1e9, 0.42, 0)
+	stalled.Left, stalled.Trouble = nil, ingest.TroubleStalled
+	add(stalled)
+	for _, left := range []time.Duration{23*time.Hour + time.Minute, 119 * time.Minute, time.Second} {
+		add(copying(recorder("", "150525", "DSJ-0412", ingest.Copying, -3*time.Hour-50*time.Minute, 80), 1e11, 0.99, left))
+	}
+	estimating := copying(recorder("", "150525", "DSJ-0412", ingest.Verifying, 599*time.Second, 5), 1e9, 0.42, 0)
+	estimating.Left = nil
+	add(estimating)
+	for _, verification := range []string{ingest.ReadBack, ingest.ChecksumOnly} {
+		v := recorder("", "150525", "DSJ-0412", ingest.Safe, 0, 80)
+		v.Verification, v.Bytes = verification, 127_700_000_000
+		add(v)
+	}
+	unread, least, most := device.ClockNotKnown, 20*time.Hour+10*time.Minute, -100*24*time.Hour
+	set := recorder("", "150525", "DSJ-0412", ingest.Safe, time.Hour+7*time.Minute, 80)
+	set.ClockSet, set.Bytes = &unread, 127_700_000_000
+	add(set)
+	for _, reading := range []device.ClockReading{
+		{Kind: device.ClockUnknown}, {Kind: device.ClockBounded, AtLeast: &least}, {Kind: device.ClockBounded, AtMost: &most}, measured(8 * time.Hour), measured(-3000 * 24 * time.Hour),
+	} {
+		v := recorder("", "15052500012", "DSJ-0412-2026", ingest.Safe, 0, 80)
+		v.Clock, v.Verdict, v.Bytes = reading, reading.Judge(5*time.Second), 999_000_000
+		v.Health = device.Health{}
+		add(v)
+	}
+	for _, last := range []ingest.LastDocking{
+		{Officer: "150533", Recorder: "DSJ-0433", Safe: true, PreUse: device.PreUseFit}, {Recorder: "DSJ-0433", Safe: true, PreUse: device.PreUseUnfit},
+		{Safe: true, PreUse: device.PreUseCheck}, {Safe: true}, {Recorder: "DSJ-0433"},
+	} {
+		add(ingest.SlotView{State: ingest.Empty, Last: &last})
+	}
+	return views
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/board"
 )
 
@@ -142,12 +143,12 @@ func TestNothingIsCutOff(t *testing.T) {
 	ctx := browser(t)
 	screens := []struct{ w, h int64 }{{1366, 768}, {1920, 1080}, {3840, 2160}, {1080, 1920}}
 	for _, lang := range []string{board.Chinese, board.English} {
-		for _, slots := range []int{8, 12, 32} {
-			url := serve(t, newDock(many(slots)...), board.Options{Name: "奈曼旗文化市场综合执法局", Phone: "8012", Language: lang})
+		for kind, views := range map[string][]ingest.SlotView{"8": many(8), "12": many(12), "32": many(32), "words": everyWord()} {
+			url := serve(t, newDock(views...), board.Options{Name: "奈曼旗文化市场综合执法局", Phone: "8012", Language: lang})
 			for _, screen := range screens {
-				name := fmt.Sprintf("board-%s-%d-%dx%d", lang, slots, screen.w, screen.h)
+				name := fmt.Sprintf("board-%s-%s-%dx%d", lang, kind, screen.w, screen.h)
 				if err := chromedp.Do(ctx, chromedp.EmulateViewport(screen.w, screen.h), chromedp.Navigate(url+"/"),
-					chromedp.WaitNotVisible(chromedp.CSS("#stale")), chromedp.WaitVisible(chromedp.CSS("#s"+itoa(slots-1)))); err != nil {
+					chromedp.WaitNotVisible(chromedp.CSS("#stale")), chromedp.WaitVisible(chromedp.CSS("#s"+itoa(len(views)-1)))); err != nil {
 					t.Fatal(name, err)
 				}
 				found, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](overflows))

@@ -43,6 +43,8 @@ var classOf = map[ingest.SlotState]string{
 const (
 	// longNumber is the length from which a slot's name needs small letters.
 	longNumber = 3
+	// longWho is the same for an id.
+	longWho = 8
 	// lowBattery is the charge in percent below which an officer is told to charge,
 	// where the settings do not say more.
 	lowBattery = 20
@@ -55,6 +57,7 @@ type tile struct {
 	Number                 string
 	Long                   bool // the number is a longer name
 	Who, Recorder          string
+	LongWho                bool // an id must be whole to be one
 	Head, Detail, Size     string
 	Warn                   bool // the detail is a warning
 	Badges                 [2]badge
@@ -91,8 +94,10 @@ func (w words) tileOf(i int, v ingest.SlotView) tile {
 	}
 	if t.Class == classEmpty {
 		w.last(&t, v.Last)
+		t.LongWho = utf8.RuneCountInString(t.Who) > longWho
 		return t
 	}
+	t.LongWho = utf8.RuneCountInString(t.Who) > longWho
 	switch {
 	case t.Who == "" && v.State == ingest.UnknownDevice:
 		t.Who = w.say("who.unregistered")
@@ -214,7 +219,7 @@ func (w words) badges(t *tile, v ingest.SlotView) {
 	if clock := w.clockBadge(v); clock.Text != "" {
 		all = append(all, clock)
 	}
-	battery := badge{Kind: "dim", Icon: "i-batt", Text: w.say("battery.unknown")}
+	battery := badge{Kind: "dim", Icon: "i-batt", Text: w.say("battery.unknown"), Label: w.say("battery.unknown_label")}
 	if percent := v.Health.BatteryPercent; percent != nil {
 		battery = badge{Kind: "ok", Icon: "i-batt", Text: fmt.Sprintf("%d%%", *percent), Label: w.say("battery.is", "N", *percent)}
 		if batteryLow(v) {
