@@ -171,7 +171,7 @@ func keysOf(section reflect.Type, prefix string) []string {
 		switch {
 		case f.Type.Kind() == reflect.Struct:
 			keys = append(keys, keysOf(f.Type, key)...)
-		case f.Type.Kind() == reflect.Slice:
+		case f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:
 			keys = append(keys, keysOf(f.Type.Elem(), key)...)
 		}
 	}

@@ -251,7 +251,11 @@ func (l *loader) set(cfg *Config, s setting, value any) {
 func (l *loader) setList(cfg *Config, list setting, entries []any) {
 	list.field.Set(reflect.MakeSlice(list.field.Type(), len(entries), len(entries)))
 	for i, e := range entries {
-		values := e.(map[string]any)
+		values, isSection := e.(map[string]any)
+		if !isSection {
+			l.set(cfg, setting{key: entry(list.key, i), field: list.field.Index(i)}, e)
+			continue
+		}
 		for s := range settings(list.field.Index(i)) {
 			if value, set := values[s.key]; set {
 				s.key = join(entry(list.key, i), s.key)

@@ -149,7 +149,11 @@ func walk(section reflect.Value, prefix string, yield func(setting) bool) bool {
 		}
 		if field.Kind() == reflect.Slice {
 			for i := range field.Len() {
-				if !walk(field.Index(i), entry(key, i), yield) {
+				if field.Index(i).Kind() == reflect.String {
+					if !yield(setting{entry(key, i), field.Index(i), false}) {
+						return false
+					}
+				} else if !walk(field.Index(i), entry(key, i), yield) {
 					return false
 				}
 			}

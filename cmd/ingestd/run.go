@@ -104,6 +104,12 @@ func (w *workplace) watch(ctx context.Context, station *ingest.Station, known fu
 		station.KeepAuditing(ctx)
 		return nil
 	})
+	if w.cfg.Board.Listen != "" {
+		all.Go(func() error {
+			w.serveBoard(ctx, station, emit)
+			return nil
+		})
+	}
 	return all.Wait()
 }
 

@@ -167,6 +167,7 @@ func stationConfig(c *configs.Config, events func(ingest.Event)) ingest.Config {
 		ClockWarnOver:      c.Clock.WarnOver,
 		SetClocks:          c.Clock.Set,
 		PreUse:             device.PreUseLimits{BatteryPercent: c.PreUse.Battery, FreeBytes: int64(c.PreUse.Free)},
+		Slots:              slotNames(c),
 		Events:             events,
 	}
 }
