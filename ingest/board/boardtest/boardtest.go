@@ -20,6 +20,9 @@ import (
 // is skipped.
 func Browser(t *testing.T) context.Context {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes long")
+	}
 	path := os.Getenv("BODYWORN_CHROMIUM")
 	if path == "" {
 		path = "/usr/bin/chromium"
