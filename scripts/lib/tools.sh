@@ -40,7 +40,7 @@ need_browser() {
 	need chromium chromium
 	need fc-list fontconfig
 	# A font is no command that need could look for.
-	fc-list :lang=zh-cn | grep -q 'Noto Sans CJK' || need /usr/share/fonts/opentype/noto fonts-noto-cjk
+	fc-list :lang=zh-cn | grep -q 'Noto Sans CJK' || need /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk
 }
 
 # need_axe: have axe-core in $TOOLS, and name it in BODYWORN_AXE. Without npm, or the
