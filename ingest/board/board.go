@@ -14,6 +14,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -89,26 +90,31 @@ func New(station Station, o Options) *Board {
 	return b
 }
 
-// Run tells the pages what changes, until ctx ends.
-func (b *Board) Run(ctx context.Context) {
+// Run tells the pages what changes, until ctx ends. With an error it has ended before,
+// and the pages cover themselves.
+func (b *Board) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
 	var asking sync.WaitGroup
 	defer asking.Wait()
+	defer stop()
 	asking.Go(func() { b.watchRoom(ctx) })
 	tick := time.NewTimer(0)
 	defer tick.Stop()
 	for {
 		changed := b.station.SlotsChanged()
-		b.publish()
+		if err := b.publish(); err != nil {
+			return err
+		}
 		tick.Reset(untilTick(time.Now()))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return nil
 		case <-changed:
 			select {
 			case <-time.After(settle):
 			case <-ctx.Done():
-				return
+				return nil
 			}
 		}
 	}
@@ -139,14 +145,21 @@ func (b *Board) watchRoom(ctx context.Context) {
 	}
 }
 
-// publish draws what is, and sends each page what is new to it.
-func (b *Board) publish() {
+// publish draws what is, and sends each page what is new to it. A fault in here must
+// not take the daemon with it, which takes footage in.
+func (b *Board) publish() (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("draw the board: %v: this is a fault of the program", fault)
+		}
+	}()
 	views, clock := b.station.Slots(), b.options.StationClock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, f := range b.feeds {
 		f.publish(f.draw(views, clock, b.room, time.Now()), b.boot)
 	}
+	return nil
 }
 
 // Serve answers on l until ctx ends.
@@ -157,16 +170,22 @@ func (b *Board) Serve(ctx context.Context, l net.Listener) error {
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	var running sync.WaitGroup
-	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	running.Go(func() { b.Run(ctx) })
+	var runErr error
+	running.Go(func() {
+		runErr = b.Run(ctx)
+		cancel()
+	})
 	running.Go(func() {
 		<-ctx.Done()
 		_ = server.Close() // whoever looks on is to see that it has stopped
 	})
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	err := server.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
 	}
-	return nil
+	cancel()
+	running.Wait()
+	return errors.Join(runErr, err)
 }

@@ -431,3 +431,20 @@ func TestChangesComeAtOnce(t *testing.T) {
 		t.Error("it does not tell the room, or what is not known of it")
 	}
 }
+
+// brokenDock fails when its slots are asked for.
+type brokenDock struct{ *dock }
+
+func (brokenDock) Slots() []ingest.SlotView { panic("broken") }
+
+// A fault of the board ends the board alone, and is told.
+func TestAFaultEndsTheBoardAlone(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := board.New(brokenDock{newDock()}, board.Options{}).Serve(t.Context(), l); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("it ended with %v", err)
+	}
+}
