@@ -91,6 +91,17 @@ func TestBounds(t *testing.T) {
 		{"staging: {dir: /srv/staging, key_file: /srv/staging/key}", "staging.key_file at line 1: lies in staging.dir, so that whoever has the disk has the key; choose a file elsewhere"},
 		{"staging: {dir: /srv/inbox/x}\nsources: [{path: /srv/inbox, kind: folder}]", "staging.dir at line 1: lies in or around sources[0].path (/srv/inbox): copies would be taken in as cards"},
 
+		{"board: {listen: ''}", ""},
+		{"board: {listen: '[::1]:80', language: en, columns: 12, phone: '8012', allowed_hosts: [dock.example.org, 10.0.0.5]}", ""},
+		{"board: {listen: '0.0.0.0:8790'}", "board.listen at line 1: must be an address of this machine alone (127.0.0.1, ::1, localhost), not \"0.0.0.0\": the board has no login, and what it shows is internal (第十二条)"},
+		{"board: {listen: 'dock.example.org:8790'}", "board.listen at line 1: must be an address of this machine alone (127.0.0.1, ::1, localhost), not \"dock.example.org\": the board has no login, and what it shows is internal (第十二条)"},
+		{"board: {listen: ':8790'}", "board.listen at line 1: must be host:port, such as 127.0.0.1:8790, or empty for no board, not \":8790\""},
+		{"board: {language: mn}", "board.language at line 1: must be zh-CN or en, not \"mn\""},
+		{"board: {columns: 13}", "board.columns at line 1: must be from 1 to 12, or 0 for as many as look best, not 13"},
+		{"board: {allowed_hosts: [a.example, 'http://b.example/']}", "board.allowed_hosts[1] at line 1: must be a name or address without a port, such as dock.example.org, not \"http://b.example/\""},
+		{"board: {allowed_hosts: [{name: a.example}]}", "board.allowed_hosts[0] at line 1: must be a single value, not a group of settings"},
+		{"board: {allowed_hosts: a.example}", "board.allowed_hosts at line 1: must be a list, not the single value \"a.example\""},
+
 		{"retention: {months: 1200}", ""},
 		{"retention: {months: 1201}", "retention.months at line 1: must be at most 1200, not 1201: a lock cannot be shortened afterwards"},
 		{"retention: {months: -7}", "retention.months at line 1: must be at least 6, not -7: footage is kept no less than six months (第十一条)"},

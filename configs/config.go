@@ -36,6 +36,7 @@ type Config struct {
 	Clock     Clock     `key:"clock"`
 	Staging   Staging   `key:"staging"`
 	PreUse    PreUse    `key:"preuse"`
+	Board     Board     `key:"board"`
 	Log       Log       `key:"log"`
 
 	file    string            // absolute; empty when there was none
@@ -162,6 +163,15 @@ type PreUse struct {
 	Free    ByteSize `key:"free"`    // 0: whatever
 }
 
+// Board is the page that shows officers the slots.
+type Board struct {
+	Listen       string   `key:"listen"` // host:port of loopback; empty: there is none
+	Language     Language `key:"language"`
+	Columns      int      `key:"columns"` // 0: as many as look best
+	Phone        string   `key:"phone"`   // of the administrator, as it is dialled; may be empty
+	AllowedHosts []string `key:"allowed_hosts"`
+}
+
 // Log says what is logged and how.
 type Log struct {
 	Level  LogLevel  `key:"level"`
@@ -246,6 +256,17 @@ const (
 )
 
 func (Unregistered) choices() []string { return []string{"ingest", "refuse"} }
+
+// Language is the value of board.language.
+type Language string
+
+// The languages.
+const (
+	LanguageChinese Language = "zh-CN"
+	LanguageEnglish Language = "en"
+)
+
+func (Language) choices() []string { return []string{"zh-CN", "en"} }
 
 // LogLevel is the value of log.level, in the words of zerolog.
 type LogLevel string

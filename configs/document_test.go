@@ -58,6 +58,11 @@ var defaults = []configs.Setting{
 	{"staging.reserve", "1GiB", "default"},
 	{"preuse.battery", "50", "default"},
 	{"preuse.free", "4GiB", "default"},
+	{"board.listen", "127.0.0.1:8790", "default"},
+	{"board.language", "zh-CN", "default"},
+	{"board.columns", "0", "default"},
+	{"board.phone", "", "default"},
+	{"board.allowed_hosts", "[]", "default"},
 	{"log.level", "info", "default"},
 	{"log.format", "auto", "default"},
 }

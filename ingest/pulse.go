@@ -75,9 +75,11 @@ func (w *session) watchPulse() (stop func()) {
 					w.emitKnown(Event{Name: "ingest.moving", Took: still, Message: "it goes on"})
 				}
 				beats, moved, stalled = now, time.Now(), false
+				w.options.Progress.stalled.Store(false)
 			case !stalled && still >= limit:
 				stalled = true
 				level, why := w.standstill(limit)
+				w.options.Progress.stalled.Store(level != Info)
 				w.emitKnown(Event{Name: "ingest.stalled", Level: level, Took: still, Message: "no byte was read, sent or read back: " + why})
 			}
 		}

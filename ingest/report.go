@@ -57,6 +57,7 @@ type Report struct {
 // Progress is filled while a docking is worked on; any goroutine may read it.
 type Progress struct {
 	state    atomic.Value // SlotState
+	stalled  atomic.Bool  // nothing moves
 	Files    atomic.Int64 // to be stored
 	Bytes    atomic.Int64
 	Done     atomic.Int64 // files that have their result

@@ -35,6 +35,7 @@ type session struct {
 	doubted  atomic.Bool // the store may not have any more what it had
 	read     counter
 	pulse    pulse
+	seat     *docked               // what the slot shows of it
 	known    atomic.Pointer[Event] // whose the session is, for the watch over the pulse
 	witness  witness
 	health   device.Health // at the end, for the check before use
@@ -103,6 +104,7 @@ func (w *session) run(ctx context.Context) (err error) {
 	if err := w.asking(func() error { return w.setClock(ctx) }); err != nil {
 		return w.interrupted(ctx, err)
 	}
+	w.seat.know(w.record, w.cfg.ClockWarnOver)
 	if w.docking.Stays {
 		if err := w.asking(func() (err error) { w.health, err = w.recorder.Health(ctx); return err }); err != nil {
 			w.health = device.Health{} // unknown: a person looks
@@ -275,7 +277,10 @@ func (w *session) tell(r Report, err error) {
 	w.emitFor(e)
 }
 
-func (w *session) show(state SlotState) { w.options.Progress.state.Store(state) }
+func (w *session) show(state SlotState) {
+	w.options.Progress.state.Store(state)
+	w.seat.moved(state)
+}
 
 // emitFor adds to an event whose it is.
 func (w *session) emitFor(e Event) {
@@ -285,6 +290,7 @@ func (w *session) emitFor(e Event) {
 
 // nowKnown hands on whose the session is. Until then its events have the slot only.
 func (w *session) nowKnown() {
+	w.seat.know(w.record, w.cfg.ClockWarnOver)
 	w.known.Store(&Event{Session: w.record.ID, Recorder: w.record.Recorder, Officer: w.record.Officer})
 }
 

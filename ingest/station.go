@@ -75,6 +75,9 @@ type Config struct {
 	// StationClock asks for the state of the station's clock; nil: the kernel.
 	StationClock func() device.StationClock
 	PreUse       device.PreUseLimits
+	// Slots are the names of the slots that are there also when nothing is docked, in
+	// the order in which they are shown.
+	Slots []string
 	// Events is called for every change of state, from many goroutines.
 	Events func(Event)
 }
@@ -89,6 +92,7 @@ type Station struct {
 	turns    chan struct{} // a place for each docking that may be read
 	// published has an entry where the ledger was published since KeepStamping looked.
 	published chan struct{}
+	slots     *slots
 
 	mu     sync.Mutex
 	policy Config                     // guarded by mu; for sessions that begin now
@@ -104,6 +108,7 @@ func NewStation(cfg Config, vault *storage.Vault, jrn *journal.Journal, evidence
 		turns:     make(chan struct{}, max(1, cfg.Parallel)),
 		published: make(chan struct{}, 1),
 		docked:    map[string]<-chan struct{}{},
+		slots:     newSlots(cfg.Slots),
 	}
 }
 
@@ -217,6 +222,7 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 		o.Progress = &Progress{}
 	}
 	w := &session{Station: s, cfg: s.settings(), docking: d, options: o, began: time.Now(), lifetime: ctx}
+	w.seat = s.slots.dock(ctx, d, o.Progress)
 	defer w.watchPulse()()
 	ctx, cancel := context.WithCancelCause(storage.WithSent(ctx, func(int) { w.pulse.beat() }))
 	defer cancel(nil)
@@ -266,6 +272,7 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 	}
 	w.tell(report, err)
 	w.show(report.State)
+	w.seat.end(report, err, w.health)
 	return report, err
 }
 
@@ -335,7 +342,9 @@ func (s *Station) Attend(ctx context.Context, d device.Docking) {
 			s.awaitUndocking(ctx, d, report)
 			return
 		}
-		staged = staged || s.stage(ctx, d, err)
+		if staged = staged || s.stage(ctx, d, err); staged {
+			s.slots.staged(d)
+		}
 		select {
 		// Up to a half less: recorders that failed as one must not come back as one.
 		case <-time.After(pause - rand.N(pause/2)):

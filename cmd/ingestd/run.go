@@ -122,6 +122,12 @@ func (r *running) watch(ctx context.Context) error {
 		r.keepDisposing(ctx)
 		return nil
 	})
+	if w.cfg.Board.Listen != "" {
+		all.Go(func() error {
+			w.serveBoard(ctx, station, emit)
+			return nil
+		})
+	}
 	return all.Wait()
 }
 

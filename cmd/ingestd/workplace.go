@@ -196,6 +196,7 @@ func stationConfig(c *configs.Config, events func(ingest.Event)) ingest.Config {
 		SetClocks:          c.Clock.Set,
 		Timestamp:          authority(c.Timestamp),
 		PreUse:             device.PreUseLimits{BatteryPercent: c.PreUse.Battery, FreeBytes: int64(c.PreUse.Free)},
+		Slots:              slotNames(c),
 		Events:             events,
 	}
 }

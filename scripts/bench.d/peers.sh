@@ -63,6 +63,7 @@ run_ingestd() {
 	shift 2
 	cat >"$config" <<EOF
 station: {id: BENCH-1}
+board: {listen: ""}
 state_dir: $bucket-state
 storage:
   kind: s3

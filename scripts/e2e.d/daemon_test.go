@@ -48,6 +48,7 @@ storage:
   s3: {endpoint: "127.0.0.1:9000", tls: false, credentials_file: /etc/ingestd.keys}
   part_size: 5MiB
   buffer_memory: 40MiB
+board: {listen: ""}
 log: {format: json, level: debug}
 %s
 `, station, bucket, settings)

@@ -75,6 +75,7 @@ func (p *place) station(server storage.Config, client *minio.Client) {
 station: {id: ` + p.id + `}
 state_dir: state
 ingest: {settle: 20ms}
+board: {listen: ""}
 log: {format: json}
 sources:
   - {path: drop, kind: folder}

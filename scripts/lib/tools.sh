@@ -35,6 +35,38 @@ need_libusb() {
 	pkg-config --exists libusb-1.0 || need /usr/include/libusb-1.0/libusb.h libusb-1.0-0-dev
 }
 
+# need_browser: have Chromium, and letters for Chinese, without which every page fits.
+need_browser() {
+	need chromium chromium
+	need fc-list fontconfig
+	# A font is no command that need could look for.
+	fc-list :lang=zh-cn | grep -q 'Noto Sans CJK' || need /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc fonts-noto-cjk
+}
+
+# need_axe: have axe-core in $TOOLS, and name it in BODYWORN_AXE. Without npm, or the
+# network, the test that needs it is skipped and says so.
+need_axe() {
+	local dir=$TOOLS/axe-core-$AXE
+	if [ ! -s "$dir/axe.min.js" ]; then
+		command -v npm >/dev/null || return 0
+		say "fetching axe-core $AXE (npm), once"
+		local work sum
+		work=$(mktemp -d)
+		if ! (cd "$work" && npm pack --silent "axe-core@$AXE" >/dev/null); then
+			printf 'axe-core could not be fetched\n' >&2
+			rm -rf "$work"
+			return 0
+		fi
+		sum=$(openssl dgst -sha512 -binary "$work/axe-core-$AXE.tgz" | base64 -w 0)
+		[ "$sum" = "$AXE_SHA512" ] || die "axe-core-$AXE.tgz has SHA-512 $sum, which is not the one that was looked at"
+		mkdir -p "$dir"
+		tar -xzf "$work/axe-core-$AXE.tgz" -C "$work" package/axe.min.js package/LICENSE
+		mv "$work/package/LICENSE" "$work/package/axe.min.js" "$dir/"
+		rm -rf "$work"
+	fi
+	export BODYWORN_AXE=$dir/axe.min.js
+}
+
 # need_go NAME MODULE@VERSION: have $TOOLS/NAME, built of exactly this version.
 need_go() {
 	local name=$1 what=$2
@@ -49,5 +81,7 @@ need_go() {
 
 MINIO=github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed
 GOLANGCI=github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+AXE=4.14.1
+AXE_SHA512=FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==
 RCLONE=github.com/rclone/rclone@v1.76.0
 export MINIO GOLANGCI RCLONE
