@@ -91,6 +91,15 @@ func TestBounds(t *testing.T) {
 		{"staging: {dir: /srv/staging, key_file: /srv/staging/key}", "staging.key_file at line 1: lies in staging.dir, so that whoever has the disk has the key; choose a file elsewhere"},
 		{"staging: {dir: /srv/inbox/x}\nsources: [{path: /srv/inbox, kind: folder}]", "staging.dir at line 1: lies in or around sources[0].path (/srv/inbox): copies would be taken in as cards"},
 
+		{"metrics: {listen: ''}", ""},
+		{"metrics: {listen: '[::1]:9790'}", ""},
+		{"metrics: {listen: 'localhost:1'}", ""},
+		{"metrics: {listen: '9790'}", `metrics.listen at line 1: must be host:port, such as 127.0.0.1:9790, not "9790"`},
+		{"metrics: {listen: '127.0.0.1:http'}", `metrics.listen at line 1: must be host:port, such as 127.0.0.1:9790, not "127.0.0.1:http"`},
+		{"metrics: {listen: ':9790'}", `metrics.listen at line 1: must be on this machine, such as 127.0.0.1:9790, not ":9790": nobody has to log in there; let an agent on this machine pass it on`},
+		{"metrics: {listen: '0.0.0.0:9790'}", `metrics.listen at line 1: must be on this machine, such as 127.0.0.1:9790, not "0.0.0.0:9790": nobody has to log in there; let an agent on this machine pass it on`},
+		{"metrics: {listen: 'station.example.lan:9790'}", `metrics.listen at line 1: must be on this machine, such as 127.0.0.1:9790, not "station.example.lan:9790": nobody has to log in there; let an agent on this machine pass it on`},
+
 		{"retention: {months: 1200}", ""},
 		{"retention: {months: 1201}", "retention.months at line 1: must be at most 1200, not 1201: a lock cannot be shortened afterwards"},
 		{"retention: {months: -7}", "retention.months at line 1: must be at least 6, not -7: footage is kept no less than six months (第十一条)"},

@@ -60,6 +60,7 @@ var defaults = []configs.Setting{
 	{"preuse.free", "4GiB", "default"},
 	{"log.level", "info", "default"},
 	{"log.format", "auto", "default"},
+	{"metrics.listen", "127.0.0.1:9790", "default"},
 }
 
 func TestDefaults(t *testing.T) {

@@ -40,6 +40,7 @@ storage:
   part_size: 5MiB
   buffer_memory: 32MiB
 ingest: {settle: 300ms}
+metrics: {listen: ""}
 sources:
   - {path: drop, kind: folder}
 `
