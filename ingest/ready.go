@@ -121,7 +121,7 @@ func (s *Station) noteStore(e Event) {
 	switch {
 	case e.Name == "ingest.file_done", e.Name == "storage.back":
 		s.refused.Store(nil)
-	case e.Name == "storage.unavailable", errors.Is(e.Err, storage.ErrFull), errors.Is(e.Err, storage.ErrDenied):
+	case e.Name == "storage.unavailable", errors.Is(e.Err, storage.ErrFull), e.Name == "ingest.failed" && errors.Is(e.Err, storage.ErrDenied):
 		s.refused.Store(&refusal{e.Err, e.Time})
 	}
 }

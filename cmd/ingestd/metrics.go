@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -44,6 +45,7 @@ func (r *running) serveMetrics(ctx context.Context) (stop func()) {
 	server := &http.Server{
 		Handler:           r.metrics.Handler(r.sources()),
 		ReadHeaderTimeout: slowClient, ReadTimeout: slowClient, WriteTimeout: slowClient, IdleTimeout: slowClient, MaxHeaderBytes: maxHeader,
+		ErrorLog: log.New(*r.log.Load(), "", 0), // one line of JSON each, as all of the log
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var ended sync.WaitGroup

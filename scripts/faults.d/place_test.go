@@ -76,6 +76,7 @@ station: {id: ` + p.id + `}
 state_dir: state
 ingest: {settle: 20ms}
 log: {format: json}
+metrics: {listen: ""}
 sources:
   - {path: drop, kind: folder}
 storage:
