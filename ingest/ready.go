@@ -104,7 +104,7 @@ func (s *Station) clockKept() error {
 	if back := s.journal.ClockFellBack(); back > fellBackMost {
 		return fmt.Errorf("it is %s behind the latest time that it has seen", back.Round(time.Second))
 	}
-	if clock := s.stationClock(); !clock.Synchronised {
+	if clock := s.Clock(); !clock.Synchronised {
 		return errors.New(clock.Why)
 	}
 	return nil
