@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/bodyworn/ingestd/configs"
-	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/metrics"
 )
@@ -101,6 +100,6 @@ func (r *running) sources() metrics.Sources {
 	}
 	return metrics.Sources{
 		Ready: r.station.Ready, Counts: w.journal.Counts, Audit: r.station.LastAudit,
-		Clock: device.ReadStationClock, Behind: w.journal.ClockFellBack, Volumes: volumes,
+		Clock: r.station.Clock, Behind: w.journal.ClockFellBack, Volumes: volumes,
 	}
 }
