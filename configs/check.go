@@ -57,6 +57,7 @@ func check(c *Config, earlier []Problem) []Problem {
 	k.condition()
 	k.staging()
 	k.board()
+	k.metrics()
 	return k.problems
 }
 
@@ -261,6 +262,21 @@ func (k *checker) timestamp() {
 	}
 	if t.CAFile == "" {
 		k.fail("timestamp.ca_file", "is required while timestamp.url is set: a stamp that can't be checked proves nothing")
+	}
+}
+
+func (k *checker) metrics() {
+	listen := k.cfg.Metrics.Listen
+	if listen == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(listen)
+	number, portErr := strconv.Atoi(port)
+	switch {
+	case err != nil || portErr != nil || number < 1 || number > 65535:
+		k.fail("metrics.listen", "must be host:port, such as 127.0.0.1:9790, not %s", quoted(listen))
+	case !isLoopback(host):
+		k.fail("metrics.listen", "must be on this machine, such as 127.0.0.1:9790, not %s: nobody has to log in there; let an agent on this machine pass it on", quoted(listen))
 	}
 }
 

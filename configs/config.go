@@ -38,6 +38,7 @@ type Config struct {
 	PreUse    PreUse    `key:"preuse"`
 	Board     Board     `key:"board"`
 	Log       Log       `key:"log"`
+	Metrics   Metrics   `key:"metrics"`
 
 	file    string            // absolute; empty when there was none
 	origins map[string]origin // where values come from; a key that is missing has its default
@@ -178,6 +179,11 @@ type Log struct {
 	Format LogFormat `key:"format"`
 }
 
+// Metrics says where monitoring can ask.
+type Metrics struct {
+	Listen string `key:"listen"` // host:port of this machine; empty: nowhere
+}
+
 // Dispose is the value of custody.dispose.
 type Dispose string
 
@@ -284,14 +290,16 @@ func (LogLevel) choices() []string { return []string{"debug", "info", "warn", "e
 // LogFormat is the value of log.format.
 type LogFormat string
 
-// The formats. FormatAuto is FormatConsole on a terminal, else FormatJSON.
+// The formats. FormatAuto is FormatConsole on a terminal, FormatJournal where the log goes
+// to the journal of systemd, else FormatJSON.
 const (
 	FormatAuto    LogFormat = "auto"
 	FormatJSON    LogFormat = "json"
+	FormatJournal LogFormat = "journal" // JSON, with the priority before it: see sd-daemon(3)
 	FormatConsole LogFormat = "console"
 )
 
-func (LogFormat) choices() []string { return []string{"auto", "json", "console"} }
+func (LogFormat) choices() []string { return []string{"auto", "json", "journal", "console"} }
 
 // File is the absolute path of the file that was read, empty when there was
 // none.

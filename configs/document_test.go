@@ -65,6 +65,7 @@ var defaults = []configs.Setting{
 	{"board.allowed_hosts", "[]", "default"},
 	{"log.level", "info", "default"},
 	{"log.format", "auto", "default"},
+	{"metrics.listen", "127.0.0.1:9790", "default"},
 }
 
 func TestDefaults(t *testing.T) {

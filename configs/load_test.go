@@ -242,7 +242,7 @@ func TestEnvironmentProblems(t *testing.T) {
 		"sources from flag: a list can be set only in the file",
 		"log.levl from flag: no such setting; did you mean log.level?",
 		`ingest.parallel from env INGESTD_INGEST_PARALLEL: must be a whole number, not "many"`,
-		`log.format from env INGESTD_LOG_FORMAT: must be auto, json or console, not ""`,
+		`log.format from env INGESTD_LOG_FORMAT: must be auto, json, journal or console, not ""`,
 		"retention.months from env INGESTD_RETENTION_MONTHS: must be at least 6, not 1: footage is kept no less than six months (第十一条)",
 	)
 	if !errors.Is(err, configs.ErrBelowFloor) {

@@ -233,6 +233,7 @@ func (s *Station) Audit(ctx context.Context) ([]storage.Finding, error) {
 		}
 		return nil, err
 	}
+	s.audited.Store(&audited{findings, time.Now()})
 	if err := s.recordErrors(ctx, findings); err != nil {
 		s.emit(Event{Name: "storage.audit", Level: Alarm, Err: err, Message: "what endangers footage in the bucket could not be written to the ledger"})
 		return findings, err
@@ -248,6 +249,21 @@ func (s *Station) Audit(ctx context.Context) ([]storage.Finding, error) {
 		s.emit(e)
 	}
 	return findings, nil
+}
+
+// audited is what one look at the bucket has found.
+type audited struct {
+	findings []storage.Finding
+	at       time.Time
+}
+
+// LastAudit is what Audit found last, and when; the zero time: it has seen nothing yet.
+func (s *Station) LastAudit() ([]storage.Finding, time.Time) {
+	last := s.audited.Load()
+	if last == nil {
+		return nil, time.Time{}
+	}
+	return last.findings, last.at
 }
 
 // recordErrors tells the ledger which findings are errors, when they are others than it

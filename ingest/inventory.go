@@ -34,7 +34,7 @@ func (w *session) takeInventory(ctx context.Context) error {
 		if err := w.journal.SaveSession(ctx, w.record); err != nil {
 			return err
 		}
-		w.emitFor(Event{Name: "ingest.started"})
+		w.emitFor(Event{Name: "ingest.started", State: Copying})
 	}
 	w.namer = storage.NewNamer(w.record.Prefix+manifest.FootageDir, keysOf(w.files))
 	if err := w.reconcile(ctx, entries, true); err != nil {

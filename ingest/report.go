@@ -102,6 +102,14 @@ type Event struct {
 	Took     time.Duration
 	Err      error
 	Message  string
+	// State is what the slot shows from now on; empty: as before. While files are read
+	// back and sealed it is Copying still: no event tells of that.
+	State SlotState
+	// Totals are of a docking that has ended; nil: this is no end of one.
+	Totals *manifest.Totals
+	// Clock and Health are what the recorder told of itself; nil: it was not asked.
+	Clock  *device.ClockReading
+	Health *device.Health
 }
 
 // Level says who needs to care.
@@ -114,3 +122,14 @@ const (
 	Warn
 	Alarm
 )
+
+// String is the level as the log has it.
+func (l Level) String() string {
+	switch l {
+	case Warn:
+		return "warn"
+	case Alarm:
+		return "error"
+	}
+	return "info"
+}

@@ -156,7 +156,7 @@ func (w *session) identify(ctx context.Context) error {
 		return err
 	}
 	w.nowKnown()
-	w.emitFor(Event{Name: "slot.identified", Message: "clock: " + clock.Words()})
+	w.emitFor(Event{Name: "slot.identified", Message: "clock: " + clock.Words(), Clock: &clock, Health: &health})
 	w.warnOfClock()
 	return nil
 }
@@ -191,7 +191,7 @@ func (w *session) waitForTurn(ctx context.Context) error {
 	default:
 	}
 	w.show(Queued)
-	w.emitFor(Event{Name: "ingest.queued"})
+	w.emitFor(Event{Name: "ingest.queued", State: Queued})
 	defer w.pulse.waiting(forTurn)()
 	select {
 	case w.turns <- struct{}{}:
@@ -223,7 +223,7 @@ func (w *session) resume(ctx context.Context, open journal.Session, files []*jou
 		w.record.Officer = now.Officer
 	}
 	w.nowKnown()
-	w.emitFor(Event{Name: "ingest.resumed"})
+	w.emitFor(Event{Name: "ingest.resumed", State: Copying})
 	return w.journal.SaveSession(ctx, w.record)
 }
 
@@ -254,7 +254,7 @@ func (w *session) report() Report {
 
 // tell is the end of the docking in one event.
 func (w *session) tell(r Report, err error) {
-	e := Event{Name: "ingest.finished", Bytes: r.Totals.Bytes, Took: time.Since(w.began), Err: err,
+	e := Event{Name: "ingest.finished", Bytes: r.Totals.Bytes, Took: time.Since(w.began), Err: err, State: r.State, Totals: &r.Totals,
 		Message: fmt.Sprintf("%s: %d files, %d stored, %d identical, %d not stored", r.State, r.Totals.Files, r.Totals.Stored, r.Totals.Identical, r.Totals.NotStored)}
 	switch r.State {
 	case Safe:

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
@@ -97,6 +98,9 @@ type Station struct {
 	mu     sync.Mutex
 	policy Config                     // guarded by mu; for sessions that begin now
 	docked map[string]<-chan struct{} // guarded by mu; serial numbers that are taken, by the docking that has them
+
+	refused atomic.Pointer[refusal] // the last that the store did not take; nil: it has taken something since
+	audited atomic.Pointer[audited] // the last look at the bucket; nil: there was none
 }
 
 // NewStation makes a station of a vault, a journal and its evidence, which stay the
@@ -236,7 +240,7 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 		}()
 	}
 	w.show(Identifying)
-	s.emit(Event{Name: "slot.inserted", Slot: d.Slot})
+	s.emit(Event{Name: "slot.inserted", Slot: d.Slot, State: Identifying})
 	err := w.run(ctx)
 	// A pulled cable shows as many errors; the first cause is the one to tell.
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, device.ErrRemoved) && !errors.Is(err, device.ErrRemoved) {
@@ -312,10 +316,11 @@ func (s *Station) claim(ctx context.Context, serial string, d device.Docking) (r
 }
 
 func (s *Station) emit(e Event) {
+	e.Time = time.Now()
+	s.noteStore(e)
 	if s.cfg.Events == nil {
 		return
 	}
-	e.Time = time.Now()
 	s.cfg.Events(e)
 }
 

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,6 +65,9 @@ func newWorldOn(t *testing.T, server *storetest.Server) *world {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.events = append(w.events, e)
+			if !isDocumented(e) {
+				t.Errorf("%s of level %s is not among EventKinds", e.Name, e.Level)
+			}
 		},
 	}
 	w.start()
@@ -120,6 +124,12 @@ func (w *world) openEvidence() {
 	}); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func isDocumented(e ingest.Event) bool {
+	return slices.ContainsFunc(ingest.EventKinds, func(k ingest.EventKind) bool {
+		return k.Name == e.Name && slices.Contains(k.Levels, e.Level)
+	})
 }
 
 func (w *world) restart() {

@@ -244,16 +244,24 @@ func (a *app) storeCmd() *cobra.Command {
 var release = "dev"
 
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return release
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return release + " (" + s.Value[:12] + ")"
-		}
+	if of := commit(); len(of) >= 12 {
+		return release + " (" + of[:12] + ")"
 	}
 	return release
+}
+
+// commit is what the program was built of; empty: not known.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
 }
 
 func (a *app) versionCmd() *cobra.Command {

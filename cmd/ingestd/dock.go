@@ -56,7 +56,7 @@ func (w *workplace) watchUSB(ctx context.Context, station *ingest.Station, known
 	watcher := &usb.Watcher{
 		All:    w.cfg.USB.Watch == configs.WatchAll,
 		Docked: func(ctx context.Context, p *usb.Plug) { station.Attend(ctx, known().Docking(p)) },
-		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot}) },
+		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot, State: ingest.Empty}) },
 		Trouble: func(err error) {
 			emit(ingest.Event{Name: "usb.trouble", Level: ingest.Alarm, Err: err, Message: "recorders on USB may not be seen"})
 		},

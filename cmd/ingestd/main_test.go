@@ -41,6 +41,7 @@ storage:
   buffer_memory: 32MiB
 ingest: {settle: 300ms}
 board: {listen: ""}
+metrics: {listen: ""}
 sources:
   - {path: drop, kind: folder}
 `

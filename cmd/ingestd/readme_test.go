@@ -37,52 +37,6 @@ func TestReadmesNameTestsThatExist(t *testing.T) {
 	}
 }
 
-// Every event that the code emits is in the list that operators read, and no
-// other.
-func TestEventsAreDocumented(t *testing.T) {
-	t.Parallel()
-	emitted, documented := map[string]bool{}, map[string]bool{}
-	name := regexp.MustCompile(`(?:Name: |name := |e\.Name(?:, e\.Level)? = |name = )"([a-z]+\.[a-z_]+)"`)
-	for _, dir := range []string{".", "../../ingest"} {
-		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			if strings.HasSuffix(file, "_test.go") {
-				continue
-			}
-			code, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, m := range name.FindAllStringSubmatch(string(code), -1) {
-				emitted[m[1]] = true
-			}
-		}
-	}
-	text, err := os.ReadFile("../../ingest/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+\\.[a-z_]+)` \\|").FindAllStringSubmatch(string(text), -1) {
-		documented[m[1]] = true
-	}
-	for e := range emitted {
-		if !documented[e] {
-			t.Errorf("the event %s is not in ingest/README.md", e)
-		}
-	}
-	for e := range documented {
-		if !emitted[e] {
-			t.Errorf("ingest/README.md lists %s, which nothing emits", e)
-		}
-	}
-	if len(emitted) < 20 {
-		t.Errorf("only %d events were found in the code", len(emitted))
-	}
-}
-
 // Every event that the code writes to the ledger is in the table of its format, and no
 // other.
 func TestLedgerEventsAreDocumented(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device/dock"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/metrics"
 	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
@@ -34,13 +35,17 @@ type running struct {
 	workplace *workplace
 	station   *ingest.Station
 	now       *configs.Config // what is in force; owned by the goroutine of reloadOnHangUp
+	metrics   *metrics.Metrics
 	log       atomic.Pointer[zerolog.Logger]
 	known     atomic.Pointer[dock.Config]
 	retention atomic.Pointer[configs.Retention]
 	reloaded  chan struct{} // holds one at most: settings were loaded again
 }
 
-func (r *running) emit(e ingest.Event) { logEvent(*r.log.Load(), e) }
+func (r *running) emit(e ingest.Event) {
+	logEvent(*r.log.Load(), e)
+	r.metrics.Observe(e)
+}
 
 // reloadOnHangUp loads the settings again at each SIGHUP. The stop that it returns
 // waits for one that is on its way.

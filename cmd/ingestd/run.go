@@ -42,7 +42,7 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 	ctx, release := w.whileStored(ctx)
 	defer release()
-	r := &running{app: a, workplace: w, now: w.cfg, reloaded: make(chan struct{}, 1)}
+	r := &running{app: a, workplace: w, now: w.cfg, reloaded: make(chan struct{}, 1), metrics: newMetrics(w.cfg)}
 	r.retention.Store(&w.cfg.Retention)
 	r.log.Store(new(newLogger(a.err, w.cfg.Log)))
 	emit := r.emit
@@ -59,6 +59,9 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 		}
 	}
 	r.station = w.station(emit)
+	if !checkOnly {
+		defer r.serveMetrics(ctx)()
+	}
 	if err := r.station.Prepare(ctx); err != nil {
 		if errors.Is(context.Cause(ctx), context.Canceled) { // told to stop while it started
 			emit(ingest.Event{Name: "daemon.stop"})
@@ -135,7 +138,7 @@ func (w *workplace) watchFolders(ctx context.Context, station *ingest.Station, e
 	watcher := &folder.Watcher{
 		Settle: w.cfg.Ingest.Settle,
 		Docked: func(ctx context.Context, d device.Docking) { station.Attend(ctx, d) },
-		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot}) },
+		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot, State: ingest.Empty}) },
 		Trouble: func(err error) {
 			emit(ingest.Event{Name: "source.trouble", Level: ingest.Alarm, Err: err, Message: "recorders there are not seen"})
 		},

@@ -77,6 +77,7 @@ state_dir: state
 ingest: {settle: 20ms}
 board: {listen: ""}
 log: {format: json}
+metrics: {listen: ""}
 sources:
   - {path: drop, kind: folder}
 storage:

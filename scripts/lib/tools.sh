@@ -27,6 +27,23 @@ need() {
 	"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# need_unpacked NAME PACKAGE…: have Debian's packages unpacked in $TOOLS/NAME, for a
+# program in them. To install them would start a service on this machine.
+need_unpacked() {
+	local name=$1 at deb
+	shift
+	[ -d "$TOOLS/$name" ] && return
+	say "unpacking $* (apt-get download) into $TOOLS/$name"
+	at=$(mktemp -d)
+	# As whoever asks, not as apt's own user, who can't write there.
+	(cd "$at" && apt-get -o "APT::Sandbox::User=$(id -un)" download -qq "$@") || die "$* can't be downloaded: apt-get update, and start again"
+	for deb in "$at"/*.deb; do dpkg-deb -x "$deb" "$at/root"; done
+	mkdir -p "$TOOLS"
+	chmod 755 "$at/root"
+	mv "$at/root" "$TOOLS/$name"
+	rm -rf "$at"
+}
+
 # need_libusb: have the C library that gousb is built with, and a compiler for it.
 need_libusb() {
 	need gcc gcc libc6-dev
