@@ -43,7 +43,7 @@ func TestEventsAreDocumented(t *testing.T) {
 	t.Parallel()
 	emitted, documented := map[string]bool{}, map[string]bool{}
 	name := regexp.MustCompile(`(?:Name: |name := |e\.Name(?:, e\.Level)? = |name = )"([a-z]+\.[a-z_]+)"`)
-	for _, dir := range []string{".", "../../ingest"} {
+	for _, dir := range []string{".", "../../ingest", "../../ingest/console"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
