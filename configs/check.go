@@ -56,6 +56,7 @@ func check(c *Config, earlier []Problem) []Problem {
 	k.usb()
 	k.condition()
 	k.staging()
+	k.admin()
 	return k.problems
 }
 

@@ -122,6 +122,12 @@ func (r *running) watch(ctx context.Context) error {
 		r.keepDisposing(ctx)
 		return nil
 	})
+	if w.cfg.Admin.Listen != "" {
+		all.Go(func() error {
+			r.keepConsole(ctx)
+			return nil
+		})
+	}
 	return all.Wait()
 }
 

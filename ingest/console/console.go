@@ -15,6 +15,7 @@ package console
 
 import (
 	"context"
+	"crypto/tls"
 	"embed"
 	"errors"
 	"fmt"
@@ -51,9 +52,9 @@ type Options struct {
 	Name     string // of the station, for people; may be empty
 
 	Listen string // host:port
-	// CertFile and KeyFile are PEM; both empty: no TLS, on a loopback address or behind
-	// a proxy only (第十二条).
-	CertFile, KeyFile string
+	// Certificate is the console's; nil: no TLS, on a loopback address or behind a proxy
+	// only (第十二条).
+	Certificate *tls.Certificate
 	// BehindProxy says that a proxy speaks TLS with browsers, and tells where they are
 	// in X-Forwarded-For. Nobody but the proxy may reach Listen then.
 	BehindProxy bool
@@ -114,10 +115,7 @@ func checkListen(o Options) error {
 	if err != nil {
 		return fmt.Errorf("console: listen on %q: %w", o.Listen, err)
 	}
-	if (o.CertFile == "") != (o.KeyFile == "") {
-		return errors.New("console: a certificate needs its key, and a key its certificate")
-	}
-	if o.CertFile == "" && !o.BehindProxy && !isLoopback(host) {
+	if o.Certificate == nil && !o.BehindProxy && !isLoopback(host) {
 		return fmt.Errorf("console: %s can be reached from the network, and has neither a certificate nor a proxy before it that has one: passwords and footage would be readable there (第十二条)", o.Listen)
 	}
 	return nil
@@ -129,7 +127,7 @@ func isLoopback(host string) bool {
 }
 
 // secure tells whether browsers speak TLS with us.
-func (c *Console) secure() bool { return c.CertFile != "" || c.BehindProxy }
+func (c *Console) secure() bool { return c.Certificate != nil || c.BehindProxy }
 
 // cookieName binds a cookie to this host and to TLS. On a loopback address without TLS
 // it can't: browsers other than Chromium would not keep it.

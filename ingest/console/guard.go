@@ -1,8 +1,10 @@
 package console
 
 import (
+	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 )
@@ -36,6 +38,17 @@ func (c *Console) guarded(next http.Handler) http.Handler {
 		if c.secure() {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
+		defer func() {
+			// net/http would end the connection and say so only to a log that strangers can
+			// fill.
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v)
+			default:
+				c.fail(w, r, fmt.Errorf("%s %s: %v\n%s", r.Method, r.URL.Path, v, debug.Stack()))
+			}
+		}()
 		if !c.isOurHost(r.Host) {
 			// A name that somebody else has pointed at us.
 			c.fail(w, r, Problem{Status: http.StatusMisdirectedRequest, Code: "wrong_host"})

@@ -62,7 +62,7 @@ func (c *Console) routes() http.Handler {
 	mux.HandleFunc("POST /login", c.login)
 	mux.HandleFunc("POST /logout", c.logout)
 	if c.oidc != nil {
-		mux.HandleFunc("POST /login/oidc", c.oidcBegin)
+		mux.HandleFunc("GET /login/oidc", c.oidcBegin)
 		mux.HandleFunc("GET /login/oidc/back", c.oidcBack)
 	}
 	for _, p := range c.pages {

@@ -63,15 +63,11 @@ func (c *Console) Serve(ctx context.Context) error {
 }
 
 // ServeOn is Serve on a listener that is there, which it closes.
-func (c *Console) ServeOn(ctx context.Context, l net.Listener) (err error) {
+func (c *Console) ServeOn(ctx context.Context, l net.Listener) error {
 	server := c.server()
 	l = netutil.LimitListener(l, maxConnections)
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return errors.Join(fmt.Errorf("console: the certificate %s: %w", c.CertFile, err), l.Close())
-		}
-		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}})
+	if c.Certificate != nil {
+		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*c.Certificate}, NextProtos: []string{"h2", "http/1.1"}})
 	}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
@@ -80,7 +76,7 @@ func (c *Console) ServeOn(ctx context.Context, l net.Listener) (err error) {
 		stopped <- errors.Join(server.Shutdown(ending), server.Close())
 	})
 	c.emit(ingest.Event{Name: "console.ready", Message: "the console listens on " + l.Addr().String()})
-	err = server.Serve(l)
+	err := server.Serve(l)
 	if !stop() { // ctx has ended: wait for what is on its way
 		<-stopped
 	}

@@ -3,7 +3,6 @@ package console
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -231,7 +230,7 @@ func (c *Console) show(w http.ResponseWriter, status int, name string, s Screen)
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError {
-		c.emit(ingest.Event{Name: "console.trouble", Level: ingest.Alarm, Err: errors.Join(p.cause), Message: "a page of the console could not be shown: " + p.Code})
+		c.emit(ingest.Event{Name: "console.trouble", Level: ingest.Alarm, Err: p.cause, Message: "a page of the console could not be shown: " + p.Code})
 	}
 	words := c.words(w, r)
 	if p.RetryAfter > 0 {
