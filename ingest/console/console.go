@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
-	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/nicksnyder/go-i18n/v2/i18n"
 
 	"github.com/bodyworn/ingestd/ingest"
@@ -73,7 +72,6 @@ type Options struct {
 type Console struct {
 	Options
 	sessions *scs.SessionManager
-	store    *memstore.MemStore
 	bundle   *i18n.Bundle
 	screens  map[string]*template.Template
 	pages    []Page
@@ -95,13 +93,11 @@ func New(o Options) (*Console, error) {
 	if c.screens, err = readTemplates(); err != nil {
 		return nil, err
 	}
-	c.store = memstore.NewWithCleanupInterval(time.Minute)
-	c.sessions = scs.New()
-	c.sessions.Store, c.sessions.HashTokenInStore = c.store, true
-	c.sessions.IdleTimeout, c.sessions.Lifetime = IdleTimeout, Lifetime
-	c.sessions.Cookie.Name, c.sessions.Cookie.Secure = c.cookieName("session"), c.secure()
-	c.sessions.Cookie.SameSite, c.sessions.Cookie.Persist = http.SameSiteStrictMode, false
-	c.sessions.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) { c.fail(w, r, err) }
+	c.sessions = &scs.SessionManager{
+		Store: &logins{of: map[string]login{}}, HashTokenInStore: true, Codec: scs.GobCodec{}, IdleTimeout: IdleTimeout, Lifetime: Lifetime,
+		Cookie:    scs.SessionCookie{Name: c.cookieName("session"), Path: "/", HttpOnly: true, Secure: c.secure(), SameSite: http.SameSiteStrictMode},
+		ErrorFunc: func(w http.ResponseWriter, r *http.Request, err error) { c.fail(w, r, err) },
+	}
 	if o.Provider != nil {
 		c.oidc = newOIDCLogin(*o.Provider)
 	}
@@ -140,9 +136,6 @@ func (c *Console) cookieName(name string) string {
 
 // Handler is the console for a server of the caller's.
 func (c *Console) Handler() http.Handler { return c.handler }
-
-// Close ends what New has begun.
-func (c *Console) Close() { c.store.StopCleanup() }
 
 func (c *Console) emit(e ingest.Event) {
 	if c.Events != nil {

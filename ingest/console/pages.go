@@ -1,7 +1,9 @@
 package console
 
 import (
+	"io/fs"
 	"net/http"
+	"path"
 	"slices"
 
 	"github.com/bodyworn/ingestd/ingest/accounts"
@@ -41,6 +43,7 @@ func (c *Console) allPages() []Page {
 	return slices.Concat(
 		[]Page{{Route: "GET /{$}", Name: "start", Roles: everybody, Unseen: true, Serve: c.start}},
 		c.sessionPages(),
+		c.apiPages(),
 	)
 }
 
@@ -57,7 +60,7 @@ func (c *Console) start(v *Visit) error {
 // station.
 func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /static/", http.FileServerFS(files))
+	mux.HandleFunc("GET /static/{file}", c.static)
 	mux.HandleFunc("GET /login", c.loginForm)
 	mux.HandleFunc("POST /login", c.login)
 	mux.HandleFunc("POST /logout", c.logout)
@@ -77,4 +80,14 @@ func (c *Console) routes() http.Handler {
 		c.fail(w, r, Problem{Status: http.StatusNotFound, Code: "not_found"})
 	})
 	return mux
+}
+
+// static gives a file of the folder static by its name, and no other.
+func (c *Console) static(w http.ResponseWriter, r *http.Request) {
+	name := "static/" + r.PathValue("file")
+	if info, err := fs.Stat(files, name); err != nil || info.IsDir() || path.Dir(name) != "static" {
+		c.fail(w, r, Problem{Status: http.StatusNotFound, Code: "not_found"})
+		return
+	}
+	http.ServeFileFS(w, r, files, name)
 }

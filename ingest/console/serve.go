@@ -33,7 +33,6 @@ const (
 // Run serves until ctx ends. Where it can't, a person is told, once for each cause, and
 // it is tried again: nothing else of the daemon waits for it.
 func (c *Console) Run(ctx context.Context) {
-	defer c.Close()
 	told := ""
 	for {
 		err := c.Serve(ctx)

@@ -166,9 +166,9 @@ func (v *Visit) what() map[string]string {
 // queryAtMost bounds a value of the query, in bytes.
 const queryAtMost = 200
 
-// Query gives a value of the query in a form that the ledger can hold.
+// Query gives a value of the query in a form that the ledger can hold and a page show.
 func (v *Visit) Query(name string) string {
-	value := strings.ToValidUTF8(strings.TrimSpace(v.r.URL.Query().Get(name)), "\uFFFD")
+	value := v.Shown(strings.TrimSpace(v.r.URL.Query().Get(name)))
 	if len(value) > queryAtMost {
 		value = strings.ToValidUTF8(value[:queryAtMost], "")
 	}

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +40,7 @@ type world struct {
 	book     *accounts.Book
 	console  *console.Console
 	server   *httptest.Server
-	now      func() time.Time // for back-off
+	ahead    atomic.Int64 // how far the clock of the delays is set ahead, in nanoseconds
 
 	mu     sync.Mutex
 	events []ingest.Event // guarded by mu
@@ -77,11 +79,13 @@ func (w *world) open(change func(*console.Options)) {
 	station := ingest.NewStation(ingest.Config{
 		ID: "TEST-01", Location: beijing, PartSize: 5 << 20, BufferMemory: 10 << 20, StationClock: func() device.StationClock { return device.StationClock{Synchronised: true} },
 	}, nil, w.journal, w.evidence)
-	w.book = accounts.NewBook(w.journal, station.Record, w.now)
+	w.book = accounts.NewBook(w.journal, station.Record, func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) })
 	for _, a := range []accounts.Account{
 		{Name: "wang", Role: accounts.Officer, Officer: "012345"}, {Name: "li", Role: accounts.Auditor}, {Name: "it", Role: accounts.ITStaff}, {Name: "wulan", Role: accounts.Admin},
 	} {
-		if err := w.book.Add(t.Context(), a, password, "uid 0"); err != nil {
+		if err := w.journal.AddUser(t.Context(), journal.User{
+			Name: a.Name, Role: string(a.Role), Officer: a.Officer, Hash: hashOnce(), MadeAt: w.journal.Now(), ChangedAt: w.journal.Now(),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,8 +105,31 @@ func (w *world) open(change func(*console.Options)) {
 	if w.console, err = console.New(o); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.console.Close)
 }
+
+// hashOnce is the hash of the password that all accounts have: making it takes long, as
+// it must.
+var hashOnce = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	j, err := journal.Open(dir, journal.Share)
+	if err != nil {
+		panic(err)
+	}
+	defer j.Close()
+	nowhere := func(context.Context, ledger.Entry) error { return nil }
+	if err := accounts.NewBook(j, nowhere, nil).Add(context.Background(), accounts.Account{Name: "any", Role: accounts.Admin}, password, "test"); err != nil {
+		panic(err)
+	}
+	u, err := j.User(context.Background(), "any")
+	if err != nil {
+		panic(err)
+	}
+	return u.Hash
+})
 
 func (w *world) addSession(id, officer, recorder string, state journal.SessionState) {
 	w.t.Helper()
@@ -157,6 +184,20 @@ func (w *world) login(name string) *browser {
 	return b
 }
 
+// cookies are those for the server's own name, as they are sent.
+func (b *browser) cookies() string {
+	b.w.t.Helper()
+	u, err := url.Parse(b.w.server.URL)
+	if err != nil {
+		b.w.t.Fatal(err)
+	}
+	var all []string
+	for _, c := range b.client.Jar.Cookies(u) {
+		all = append(all, c.String())
+	}
+	return strings.Join(all, "; ")
+}
+
 type answer struct {
 	status int
 	header http.Header
@@ -202,6 +243,9 @@ func (b *browser) get(path string) answer { return b.do(b.request(http.MethodGet
 func (b *browser) post(path string, form url.Values) answer {
 	return b.do(b.request(http.MethodPost, path, form))
 }
+
+// waitOut lets the time pass that wrong passwords cost.
+func (w *world) waitOut() { w.ahead.Add(int64(10 * time.Minute)) }
 
 // lines are the entries of the ledger with an event.
 func (w *world) lines(event string) (all []ledger.Entry) {
