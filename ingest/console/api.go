@@ -14,8 +14,8 @@ import (
 func (c *Console) apiPages() []Page {
 	query := []string{"officer", "recorder", "day", "state", "after"}
 	return []Page{
-		{Route: "GET /api/v1/sessions", Name: "api.sessions", Roles: ofFootage, Query: query, Serve: c.apiSessions},
-		{Route: "GET /api/v1/sessions/{session}", Name: "api.session", Roles: ofFootage, Serve: c.apiSession},
+		{Route: "GET /api/v1/sessions", Name: "api-sessions", Roles: ofFootage, Query: query, Serve: c.apiSessions},
+		{Route: "GET /api/v1/sessions/{session}", Name: "api-session", Roles: ofFootage, Serve: c.apiSession},
 	}
 }
 

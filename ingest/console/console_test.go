@@ -291,6 +291,23 @@ func TestSearchingAndPaging(t *testing.T) {
 	}
 }
 
+// What only the server has checked is never called verified.
+func TestTheWeakerVerificationIsSaidToBeWeaker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.weaker = true
+	w.addSession("20261125-110000-eeeeeeee", "012345", "DSJ-0900", "sealed")
+	b := w.login("li")
+	for path, times := range map[string]int{"/admin/sessions?recorder=DSJ-0900": 1, "/admin/sessions/20261125-110000-eeeeeeee": 6} {
+		a := b.get(path + map[bool]string{true: "&", false: "?"}[strings.Contains(path, "?")] + "lang=zh-CN")
+		_, table, _ := strings.Cut(a.body, `<section`)
+		table = strings.ReplaceAll(table, `<option value="sealed">已入库并校验</option>`, "")
+		if strings.Contains(table, "已入库并校验") || strings.Count(table, "仅服务器校验") != times {
+			t.Errorf("%s says it %d times:\n%s", path, strings.Count(table, "仅服务器校验"), table)
+		}
+	}
+}
+
 // What a card holds is shown as text, whatever it is.
 func TestNothingOfACardIsMarkup(t *testing.T) {
 	t.Parallel()

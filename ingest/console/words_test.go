@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/journal"
 )
@@ -95,6 +96,9 @@ func TestBothLanguagesSayEverything(t *testing.T) {
 	}
 	for _, v := range []device.ClockVerdict{device.ClockWithin, device.ClockOff, device.ClockWrongZone, device.ClockReset, device.ClockNotKnown} {
 		asked["verdict."+string(v)] = true
+	}
+	for _, v := range []string{ingest.ReadBack, ingest.ChecksumOnly} {
+		asked["verification."+v], asked["files.sum."+v] = true, true
 	}
 	w := newWorld(t, nil)
 	for _, p := range w.console.Pages() {

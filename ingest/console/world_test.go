@@ -40,6 +40,7 @@ type world struct {
 	book     *accounts.Book
 	console  *console.Console
 	server   *httptest.Server
+	weaker   bool         // sessions that are added are checked by the server only
 	ahead    atomic.Int64 // how far the clock of the delays is set ahead, in nanoseconds
 
 	mu     sync.Mutex
@@ -144,12 +145,18 @@ func (w *world) addSession(id, officer, recorder string, state journal.SessionSt
 		Condition: journal.Condition{Verdict: device.ClockOff},
 		Manifest:  journal.ManifestRef{Key: "TEST-01/" + id + "/manifest.json", VersionID: "1", SHA256: strings.Repeat("9f1c", 16)},
 	}
+	if w.weaker {
+		s.Verification = ingest.ChecksumOnly
+	}
+	if state == journal.StateOpen {
+		s.EndedAt, s.RetainUntil, s.Manifest = time.Time{}, time.Time{}, journal.ManifestRef{}
+	}
 	if err := w.journal.SaveSession(w.t.Context(), s); err != nil {
 		w.t.Fatal(err)
 	}
 	var files []*journal.File
 	for i := range 3 {
-		f := &journal.File{Session: id, Entry: device.Entry{Path: fmt.Sprintf("DCIM/100/%04d.MP4", i), Kind: device.KindFile, Size: 1 << 30, ModTime: docked}, State: journal.Verified, SHA256: strings.Repeat("ab", 32)}
+		f := &journal.File{Session: id, Entry: device.Entry{Path: fmt.Sprintf("DCIM/100/%04d.MP4", i), Kind: device.KindFile, Size: 1 << 30, ModTime: docked}, State: journal.Verified, Verification: s.Verification, SHA256: strings.Repeat("ab", 32)}
 		if state == journal.StateFailed && i == 2 {
 			f.State, f.Reason, f.SHA256 = journal.Unreadable, "input/output error", ""
 		}
