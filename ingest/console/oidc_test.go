@@ -140,6 +140,17 @@ func TestAccountsOfAProvider(t *testing.T) {
 	if a := w.browser().get(back); a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
 		t.Errorf("a login that another browser has begun: %d", a.status)
 	}
+	// Nor has one that has begun another: nobody is led into somebody else's login.
+	led := w.browser()
+	led.get("/login/oidc")
+	if a := led.get(back); a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
+		t.Errorf("a login that another browser has begun, in one that has begun one too: %d", a.status)
+	}
+	for _, e := range w.lines("auth.login_failed") {
+		if !strings.Contains(e.Reason, "not begun in this browser") {
+			t.Errorf("the ledger has %+v", e)
+		}
+	}
 	a = b.get(back)
 	if a.status != http.StatusOK || !strings.Contains(a.body, `content="0; url=/admin/sessions"`) || !strings.Contains(a.header.Get("Set-Cookie"), "SameSite=Strict") {
 		t.Fatalf("%d %v\n%s", a.status, a.header, a.body)

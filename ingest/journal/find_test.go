@@ -71,7 +71,8 @@ func TestSearchesGoByAnIndex(t *testing.T) {
 	for name, q := range searches {
 		q.Limit = 50
 		for _, step := range j.SearchPlan(t, q) {
-			if strings.HasPrefix(step, "SCAN") && !strings.Contains(step, "USING INDEX") || strings.Contains(step, "TEMP B-TREE FOR ORDER BY") {
+			// Only the list as it is, without a search, begins at the end of an index.
+			if strings.HasPrefix(step, "SCAN") && (name != "first page" || !strings.Contains(step, "USING INDEX")) || strings.Contains(step, "TEMP B-TREE FOR ORDER BY") {
 				t.Errorf("%s: %s", name, step)
 			}
 		}
