@@ -68,11 +68,14 @@ func (c *Console) ServeOn(ctx context.Context, l net.Listener) error {
 	if c.Certificate != nil {
 		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*c.Certificate}, NextProtos: []string{"h2", "http/1.1"}})
 	}
-	stopped := make(chan error, 1)
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		stopped <- errors.Join(server.Shutdown(ending), server.Close())
+		if server.Shutdown(ending) != nil {
+			_ = server.Close() // who has not finished by now is cut off
+		}
+		close(stopped)
 	})
 	c.emit(ingest.Event{Name: "console.ready", Message: "the console listens on " + l.Addr().String()})
 	err := server.Serve(l)
