@@ -58,6 +58,7 @@ func check(c *Config, earlier []Problem) []Problem {
 	k.staging()
 	k.board()
 	k.metrics()
+	k.admin()
 	return k.problems
 }
 

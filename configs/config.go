@@ -37,6 +37,7 @@ type Config struct {
 	Staging   Staging   `key:"staging"`
 	PreUse    PreUse    `key:"preuse"`
 	Board     Board     `key:"board"`
+	Admin     Admin     `key:"admin"`
 	Log       Log       `key:"log"`
 	Metrics   Metrics   `key:"metrics"`
 
@@ -173,6 +174,40 @@ type Board struct {
 	AllowedHosts []string `key:"allowed_hosts"`
 }
 
+// Admin is the console for administrators, in a browser.
+type Admin struct {
+	Listen       string   `key:"listen"` // host:port; empty: there is none
+	TLS          AdminTLS `key:"tls"`
+	AllowedHosts []string `key:"allowed_hosts"` // names that browsers know it by, in lower case
+	BehindProxy  bool     `key:"behind_proxy"`  // a proxy speaks TLS with browsers
+	OIDC         OIDC     `key:"oidc"`
+}
+
+// AdminTLS is the certificate of the console.
+type AdminTLS struct {
+	CertFile string `key:"cert_file" path:"yes"` // PEM; empty: no TLS
+	KeyFile  string `key:"key_file" path:"yes"`  // PEM; empty: the systemd credential console-key
+}
+
+// OIDC is an OpenID provider whose accounts the console lets in.
+type OIDC struct {
+	Issuer           string     `key:"issuer"` // https; empty: there is none
+	Name             string     `key:"name"`   // for people
+	ClientID         string     `key:"client_id"`
+	ClientSecretFile string     `key:"client_secret_file" path:"yes"` // empty: none, PKCE alone
+	CAFile           string     `key:"ca_file" path:"yes"`            // PEM; empty: the system's authorities
+	NameClaim        string     `key:"name_claim"`
+	OfficerClaim     string     `key:"officer_claim"`
+	RoleClaim        string     `key:"role_claim"`
+	Roles            []OIDCRole `key:"roles"`
+}
+
+// OIDCRole gives a role to who has a value in the claim.
+type OIDCRole struct {
+	Value string `key:"value"`
+	Role  Role   `key:"role"`
+}
+
 // Log says what is logged and how.
 type Log struct {
 	Level  LogLevel  `key:"level"`
@@ -194,6 +229,11 @@ const (
 )
 
 func (Dispose) choices() []string { return []string{"manual", "automatic"} }
+
+// Role is the value of admin.oidc.roles[].role: a role of package accounts.
+type Role string
+
+func (Role) choices() []string { return []string{"officer", "auditor", "itstaff", "admin"} }
 
 // StorageKind is the value of storage.kind.
 type StorageKind string

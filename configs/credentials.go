@@ -52,34 +52,43 @@ func readCredentials(path string) (accessKey, secretKey string, err error) {
 		}
 		path = filepath.Join(dir, credentialName)
 	}
-	f, err := os.Open(path)
+	data, err := readClosed(path)
 	if err != nil {
-		return "", "", fmt.Errorf("cannot be read: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat() // of the open file: what is checked is what is read
-	if err != nil {
-		return "", "", fmt.Errorf("cannot be read: %w", err)
-	}
-	switch mode := info.Mode(); {
-	case !mode.IsRegular():
-		return "", "", fmt.Errorf("%s is not a file", path)
-	case mode.Perm()&0o027 != 0:
-		// The group may read: the file is often root's with the daemon's group,
-		// and the ACL of a systemd credential shows as a group bit.
-		return "", "", fmt.Errorf("%s has mode %04o and is open to other users: chmod 0600 %[1]s", path, mode.Perm())
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxCredentialsSize+1))
-	if err != nil {
-		return "", "", fmt.Errorf("cannot be read: %w", err)
-	}
-	if len(data) > maxCredentialsSize {
-		return "", "", fmt.Errorf("%s is larger than %d bytes; this is not a file with two keys", path, maxCredentialsSize)
+		return "", "", err
 	}
 	if accessKey, secretKey, err = parseCredentials(data); err != nil {
 		return "", "", fmt.Errorf("%s: %w", path, err)
 	}
 	return accessKey, secretKey, nil
+}
+
+// readClosed reads a file with a secret, which must be closed to other users.
+func readClosed(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat() // of the open file: what is checked is what is read
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	switch mode := info.Mode(); {
+	case !mode.IsRegular():
+		return nil, fmt.Errorf("%s is not a file", path)
+	case mode.Perm()&0o027 != 0:
+		// The group may read: the file is often root's with the daemon's group,
+		// and the ACL of a systemd credential shows as a group bit.
+		return nil, fmt.Errorf("%s has mode %04o and is open to other users: chmod 0600 %[1]s", path, mode.Perm())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxCredentialsSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	if len(data) > maxCredentialsSize {
+		return nil, fmt.Errorf("%s is larger than %d bytes; this is not a file with keys", path, maxCredentialsSize)
+	}
+	return data, nil
 }
 
 // parseCredentials reads lines name: value or name=value. It is no YAML parser

@@ -28,7 +28,7 @@ func TestReadCredentials(t *testing.T) {
 		"stray":        {"access_key: hush\nhush\n", 0o600, "FILE: line 2 is neither access_key: … nor secret_key: …"},
 		"twice":        {"access_key: hush\naccess_key: hush\n", 0o600, "FILE: line 2 sets its key a second time"},
 		"space":        {"access_key: hush hush\n", 0o600, "FILE: line 1 has a space or a character outside ASCII in its key"},
-		"huge":         {strings.Repeat("#\n", 40<<10), 0o600, "FILE is larger than 65536 bytes; this is not a file with two keys"},
+		"huge":         {strings.Repeat("#\n", 40<<10), 0o600, "FILE is larger than 65536 bytes; this is not a file with keys"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,8 @@ var EventKinds = []EventKind{
 	{"board.ready", info},
 	{"board.failed", alarm},
 	{"board.trouble", warn},
+	{"console.ready", info},
+	{"console.trouble", alarm},
 	{"metrics.trouble", alarm},
 	{"usb.trouble", []Level{Warn, Alarm}},
 	{"source.trouble", alarm},

@@ -166,6 +166,11 @@ func (a *app) configCheck() error {
 			return err
 		}
 	}
+	if cfg.Admin.Listen != "" {
+		if _, err := configs.ReadConsoleSecrets(cfg); err != nil {
+			return err
+		}
+	}
 	file := cfg.File()
 	if file == "" {
 		file = "built-in defaults (there is no " + configs.DefaultPath + ")"

@@ -131,6 +131,12 @@ func (r *running) watch(ctx context.Context) error {
 			return nil
 		})
 	}
+	if w.cfg.Admin.Listen != "" {
+		all.Go(func() error {
+			r.keepConsole(ctx)
+			return nil
+		})
+	}
 	return all.Wait()
 }
 

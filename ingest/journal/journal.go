@@ -146,7 +146,7 @@ func open(dir string) (*sql.DB, error) {
 	return sql.Open("sqlite", dsn)
 }
 
-const schemaVersion = 4
+const schemaVersion = 5
 
 // upgrades lead from a version to the next one. They only add.
 var upgrades = map[int]string{
@@ -175,6 +175,12 @@ var upgrades = map[int]string{
 		CREATE INDEX held_by_session ON held (session);
 		CREATE TABLE plans (id TEXT PRIMARY KEY, state TEXT NOT NULL, made_at TEXT NOT NULL, made_by TEXT NOT NULL, body BLOB NOT NULL,
 			asked_at TEXT NOT NULL, asked_by TEXT NOT NULL, applied_at TEXT NOT NULL, applied_by TEXT NOT NULL) STRICT;`,
+	4: `CREATE TABLE users (name TEXT PRIMARY KEY, role TEXT NOT NULL, officer TEXT NOT NULL, hash TEXT NOT NULL, disabled INTEGER NOT NULL,
+			made_at TEXT NOT NULL, changed_at TEXT NOT NULL) STRICT;
+		CREATE INDEX sessions_by_day ON sessions (docked_at, id);
+		CREATE INDEX sessions_by_officer ON sessions (officer, docked_at, id);
+		CREATE INDEX sessions_by_state ON sessions (state, docked_at, id);
+		CREATE INDEX files_sizes ON files (session, kind, size);`,
 }
 
 // migrate brings a database, new or of an earlier release, up to this version: in

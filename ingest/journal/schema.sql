@@ -34,6 +34,10 @@ CREATE TABLE sessions (
 	disposed_at      TEXT NOT NULL DEFAULT ''    -- when its footage was given up for deletion (到期销毁)
 ) STRICT;
 CREATE INDEX sessions_by_recorder ON sessions (recorder, docked_at);
+-- For searches by people: see Find.
+CREATE INDEX sessions_by_day ON sessions (docked_at, id);
+CREATE INDEX sessions_by_officer ON sessions (officer, docked_at, id);
+CREATE INDEX sessions_by_state ON sessions (state, docked_at, id);
 
 -- Every path of a recorder's inventory. state: see FileState.
 CREATE TABLE files (
@@ -64,6 +68,7 @@ CREATE TABLE files (
 ) STRICT;
 CREATE INDEX files_by_session ON files (session, id);
 CREATE INDEX files_by_path ON files (path, size);
+CREATE INDEX files_sizes ON files (session, kind, size); -- number and bytes without the rows
 CREATE INDEX files_by_origin ON files (origin) WHERE origin != '';
 
 -- Parts that the store has confirmed, with what is needed to go on after them.
@@ -172,4 +177,15 @@ CREATE TABLE plans (
 	asked_by   TEXT NOT NULL,
 	applied_at TEXT NOT NULL,
 	applied_by TEXT NOT NULL
+) STRICT;
+
+-- Accounts of the console. They are in no bucket: after a loss they are made anew.
+CREATE TABLE users (
+	name       TEXT PRIMARY KEY, -- an id, never a person's name
+	role       TEXT NOT NULL,
+	officer    TEXT NOT NULL,    -- id of the officer whose sessions it may see; empty: none
+	hash       TEXT NOT NULL,    -- of its password: argon2id, as a PHC string
+	disabled   INTEGER NOT NULL, -- 1: it can't be used any more
+	made_at    TEXT NOT NULL,
+	changed_at TEXT NOT NULL     -- of password or use: logins from before count no more
 ) STRICT;

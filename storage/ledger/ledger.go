@@ -21,6 +21,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -269,6 +270,37 @@ func (l *Ledger) Read(ctx context.Context, from int64) iter.Seq2[Stored, error] 
 				entry, err := ParseLine(line)
 				if err != nil {
 					return false, fmt.Errorf("%w: line %d: %w", ErrBroken, so.size-1, err)
+				}
+				return yield(Stored{Index: so.size - 1, Line: bytes.Clone(line), Entry: entry}, nil), nil
+			})
+		}
+		if err != nil {
+			yield(Stored{}, fmt.Errorf("read ledger %s: %w", string(l.dir), err))
+		}
+	}
+}
+
+// About gives the lines that name a session, as Read does, and reads the others only to
+// compare all of them with the checkpoint.
+func (l *Ledger) About(ctx context.Context, session string) iter.Seq2[Stored, error] {
+	return func(yield func(Stored, error) bool) {
+		mark, err := json.Marshal(session)
+		var now state
+		if err == nil {
+			now, err = l.snapshot(ctx)
+		}
+		if err == nil {
+			mark = append([]byte(`"session":`), mark...)
+			err = l.eachLine(ctx, now, func(line []byte, so *tree) (bool, error) {
+				if !bytes.Contains(line, mark) {
+					return true, nil
+				}
+				entry, err := ParseLine(line)
+				if err != nil {
+					return false, fmt.Errorf("%w: line %d: %w", ErrBroken, so.size-1, err)
+				}
+				if entry.Session != session { // it stands in other words of the line
+					return true, nil
 				}
 				return yield(Stored{Index: so.size - 1, Line: bytes.Clone(line), Entry: entry}, nil), nil
 			})

@@ -1,0 +1,13 @@
+package console
+
+// Pages are the routes behind the login.
+func (c *Console) Pages() []Page { return c.pages }
+
+// Add serves one page more, for tests of the frame.
+func (c *Console) Add(p Page) {
+	c.pages = append(c.pages, p)
+	c.handler = c.guarded(c.routes())
+}
+
+// MaxBody is how large a form may be.
+const MaxBody = maxBody
