@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,15 +67,16 @@ func (p *place) lockLedger() (unlock func()) {
 func TestRefusedSettingsAreInTheLedger(t *testing.T) {
 	t.Parallel()
 	const rules = "version: 1\ndefault: {months: 6, why: w}\n"
+	next := strconv.Itoa(strings.Count(testConfig, "\n") + 1) // line, behind all of it
 	for name, c := range map[string]struct {
 		config, rules, env string
 		says               string
 	}{
-		"months in the file":           {testConfig + "retention: {months: 3}\n", "", "", "retention.months at line 11: must be at least 6, not 3"},
+		"months in the file":           {testConfig + "retention: {months: 3}\n", "", "", "retention.months at line " + next + ": must be at least 6, not 3"},
 		"months in the environment":    {testConfig, "", "INGESTD_RETENTION_MONTHS=3", "retention.months from env INGESTD_RETENTION_MONTHS: must be at least 6, not 3"},
 		"months in the retention file": {withRules, "version: 1\ndefault: {months: 5, why: w}\n", "", "default.months at line 2: must be at least 6, not 5"},
 		"a slip in the retention file": {withRules, "version: 1\ndefault: {month: 6, why: w}\n", "", "default.month"},
-		"a slip in the settings":       {testConfig + "clok: {set: true}\n", "", "", "clok at line 11: no such setting"},
+		"a slip in the settings":       {testConfig + "clok: {set: true}\n", "", "", "clok at line " + next + ": no such setting"},
 		"a name in the environment":    {testConfig, "", "INGESTD_RETENTION_MONTH=7", "INGESTD_RETENTION_MONTH in the environment"},
 	} {
 		t.Run(name, func(t *testing.T) {
