@@ -89,6 +89,7 @@ type Station struct {
 	turns    chan struct{} // a place for each docking that may be read
 	// published has an entry where the ledger was published since KeepStamping looked.
 	published chan struct{}
+	working   working
 
 	mu     sync.Mutex
 	policy Config                     // guarded by mu; for sessions that begin now
@@ -215,6 +216,7 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 	}
 	w := &session{Station: s, cfg: s.settings(), docking: d, options: o, began: time.Now(), lifetime: ctx}
 	defer w.watchPulse()()
+	defer s.working.begin(w)()
 	ctx, cancel := context.WithCancelCause(storage.WithSent(ctx, func(int) { w.pulse.beat() }))
 	defer cancel(nil)
 	if d.Removed != nil {

@@ -38,7 +38,10 @@ type running struct {
 	known     atomic.Pointer[dock.Config]
 }
 
-func (r *running) emit(e ingest.Event) { logEvent(*r.log.Load(), e) }
+func (r *running) emit(e ingest.Event) {
+	logEvent(*r.log.Load(), e)
+	r.workplace.service.see(e)
+}
 
 // reloadOnHangUp loads the settings again at each SIGHUP. The stop that it returns
 // waits for one that is on its way.

@@ -36,6 +36,9 @@ ingestd doctor.`,
 }
 
 func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
+	service := newSupervised()
+	started := service.starting()
+	defer started()
 	w, err := a.open(ctx, journal.Own, a.err)
 	if err != nil {
 		return err
@@ -43,6 +46,7 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 	ctx, release := w.whileStored(ctx)
 	defer release()
+	w.service = service
 	r := &running{app: a, workplace: w, now: w.cfg}
 	r.log.Store(new(newLogger(a.err, w.cfg.Log)))
 	emit := r.emit
@@ -79,6 +83,8 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	}
 	defer r.reloadOnHangUp(ctx)()
 	emit(ingest.Event{Name: "daemon.ready", Message: watchingWords(w.cfg)})
+	started()
+	service.ready()
 	err = w.watch(ctx, r.station, r.known.Load, emit)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause // a supervisor starts us, and the store, again
@@ -97,6 +103,10 @@ func (w *workplace) watch(ctx context.Context, station *ingest.Station, known fu
 	if w.cfg.USB.Watch != configs.WatchOff {
 		all.Go(func() error { return w.watchUSB(ctx, station, known, emit) })
 	}
+	all.Go(func() error {
+		w.service.watchdog(ctx, w.journal, station.Stuck, emit)
+		return nil
+	})
 	all.Go(func() error {
 		station.Scrub(ctx)
 		return nil
@@ -119,6 +129,7 @@ func (w *workplace) watch(ctx context.Context, station *ingest.Station, known fu
 func (w *workplace) watchFolders(ctx context.Context, station *ingest.Station, emit func(ingest.Event)) error {
 	watcher := &folder.Watcher{
 		Settle: w.cfg.Ingest.Settle,
+		Asked:  w.service.asked(ctx, "the watcher of folders"),
 		Docked: func(ctx context.Context, d device.Docking) { station.Attend(ctx, d) },
 		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot}) },
 		Trouble: func(err error) {

@@ -34,6 +34,7 @@ type workplace struct {
 	store   *embedded.Store // nil with an external one
 	vault   *storage.Vault
 	staging *staging.Dir // nil: none; opened by the daemon alone
+	service *supervised  // nil but for the daemon
 	// evidence is opened by whoever signs; its ring by whoever checks.
 	evidence ingest.Evidence
 }
