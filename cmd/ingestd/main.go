@@ -126,6 +126,7 @@ works on the same state · 130 interrupted.`,
 		a.recordersCmd(), a.slotsCmd(), a.demoCmd(), a.doctorCmd(), a.configCmd(), a.storeCmd(), a.versionCmd())
 	root.AddCommand(a.ledgerCmd())
 	root.AddCommand(a.keyCmd())
+	root.AddCommand(a.setupCmd())
 	usageErrors(root)
 	return root
 }
