@@ -50,4 +50,5 @@ need_go() {
 MINIO=github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed
 GOLANGCI=github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 RCLONE=github.com/rclone/rclone@v1.76.0
-export MINIO GOLANGCI RCLONE
+NFPM=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 # later ones do not build
+export MINIO GOLANGCI RCLONE NFPM
