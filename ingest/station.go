@@ -94,6 +94,7 @@ type Station struct {
 	// published has an entry where the ledger was published since KeepStamping looked.
 	published chan struct{}
 	slots     *slots
+	working   working
 
 	mu     sync.Mutex
 	policy Config                     // guarded by mu; for sessions that begin now
@@ -228,6 +229,7 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 	w := &session{Station: s, cfg: s.settings(), docking: d, options: o, began: time.Now(), lifetime: ctx}
 	w.seat = s.slots.dock(ctx, d, o.Progress)
 	defer w.watchPulse()()
+	defer s.working.begin(w)()
 	ctx, cancel := context.WithCancelCause(storage.WithSent(ctx, func(int) { w.pulse.beat() }))
 	defer cancel(nil)
 	if d.Removed != nil {

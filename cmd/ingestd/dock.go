@@ -55,6 +55,7 @@ func (w *workplace) recordersOf(station *ingest.Station) (*dock.Config, error) {
 func (w *workplace) watchUSB(ctx context.Context, station *ingest.Station, known func() *dock.Config, emit func(ingest.Event)) error {
 	watcher := &usb.Watcher{
 		All:    w.cfg.USB.Watch == configs.WatchAll,
+		Asked:  w.service.asked(ctx, "the watcher of USB"),
 		Docked: func(ctx context.Context, p *usb.Plug) { station.Attend(ctx, known().Docking(p)) },
 		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot, State: ingest.Empty}) },
 		Trouble: func(err error) {

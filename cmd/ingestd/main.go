@@ -128,7 +128,7 @@ works on the same state · 130 interrupted.`,
 		a.recordersCmd(), a.slotsCmd(), a.demoCmd(), a.doctorCmd(), a.configCmd(), a.storeCmd(), a.versionCmd())
 	root.AddCommand(a.ledgerCmd())
 	root.AddCommand(a.keyCmd())
-	root.AddCommand(a.tagCmd(), a.holdCmd(), a.catalogCmd(), a.userCmd())
+	root.AddCommand(a.tagCmd(), a.holdCmd(), a.catalogCmd(), a.userCmd(), a.setupCmd())
 	usageErrors(root)
 	return root
 }

@@ -336,7 +336,7 @@ type daemon struct {
 	file string
 }
 
-func (p *place) startDaemon() *daemon {
+func (p *place) startDaemon(env ...string) *daemon {
 	p.t.Helper()
 	d := &daemon{p: p, cmd: p.command("run"), file: p.path("daemon.log")}
 	f, err := os.OpenFile(d.file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -345,6 +345,7 @@ func (p *place) startDaemon() *daemon {
 	}
 	defer f.Close()
 	d.cmd.Stderr, d.cmd.Stdout = f, f
+	d.cmd.Env = append(d.cmd.Env, env...)
 	if err := d.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

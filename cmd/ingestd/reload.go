@@ -45,6 +45,7 @@ type running struct {
 func (r *running) emit(e ingest.Event) {
 	logEvent(*r.log.Load(), e)
 	r.metrics.Observe(e)
+	r.workplace.service.see(e)
 }
 
 // reloadOnHangUp loads the settings again at each SIGHUP. The stop that it returns

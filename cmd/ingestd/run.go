@@ -35,6 +35,9 @@ ingestd doctor.`,
 }
 
 func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
+	service := newSupervised()
+	started := service.starting()
+	defer started()
 	w, err := a.open(ctx, journal.Own, a.err)
 	if err != nil {
 		return err
@@ -42,6 +45,7 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 	ctx, release := w.whileStored(ctx)
 	defer release()
+	w.service = service
 	r := &running{app: a, workplace: w, now: w.cfg, reloaded: make(chan struct{}, 1), metrics: newMetrics(w.cfg)}
 	r.retention.Store(&w.cfg.Retention)
 	r.log.Store(new(newLogger(a.err, w.cfg.Log)))
@@ -82,6 +86,8 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	}
 	defer r.reloadOnHangUp(ctx)()
 	emit(ingest.Event{Name: "daemon.ready", Message: watchingWords(w.cfg)})
+	started()
+	service.ready()
 	err = r.watch(ctx)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause // a supervisor starts us, and the store, again
@@ -101,6 +107,10 @@ func (r *running) watch(ctx context.Context) error {
 	if w.cfg.USB.Watch != configs.WatchOff {
 		all.Go(func() error { return w.watchUSB(ctx, station, r.known.Load, emit) })
 	}
+	all.Go(func() error {
+		w.service.watchdog(ctx, w.journal, station.Stuck, emit)
+		return nil
+	})
 	all.Go(func() error {
 		station.Scrub(ctx)
 		return nil
@@ -143,6 +153,7 @@ func (r *running) watch(ctx context.Context) error {
 func (w *workplace) watchFolders(ctx context.Context, station *ingest.Station, emit func(ingest.Event)) error {
 	watcher := &folder.Watcher{
 		Settle: w.cfg.Ingest.Settle,
+		Asked:  w.service.asked(ctx, "the watcher of folders"),
 		Docked: func(ctx context.Context, d device.Docking) { station.Attend(ctx, d) },
 		Gone:   func(slot string) { emit(ingest.Event{Name: "slot.removed", Slot: slot, State: ingest.Empty}) },
 		Trouble: func(err error) {

@@ -36,6 +36,7 @@ type workplace struct {
 	// credentials is a file with another key of the store than the station's; empty: its.
 	credentials string
 	staging     *staging.Dir // nil: none; opened by the daemon alone
+	service     *supervised  // nil but for the daemon
 	// evidence is opened by whoever signs; its ring by whoever checks.
 	evidence ingest.Evidence
 }

@@ -58,6 +58,9 @@ type Watcher struct {
 	Gone func(slot string)
 	// Trouble is called with what hinders seeing recorders. It may be nil.
 	Trouble func(error)
+	// Asked is received from between two looks: whoever can send sees that Run turns
+	// over. It may be nil.
+	Asked <-chan struct{}
 
 	seen     map[string]*sighting // by path; owned by Run
 	handlers sync.WaitGroup
@@ -94,6 +97,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-w.Asked:
 		case <-events.Events:
 			next.within(rest)
 		case err := <-events.Errors:

@@ -58,6 +58,9 @@ type Watcher struct {
 	// Trouble is called, from Run, with what hinders seeing devices; once until it
 	// is over or becomes another. It may be nil.
 	Trouble func(error)
+	// Asked is received from between two looks: whoever can send sees that Run turns
+	// over. It may be nil.
+	Asked <-chan struct{}
 	// Sweep is the longest time between two looks. 0: two minutes.
 	Sweep time.Duration
 
@@ -103,6 +106,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-w.Asked:
 		case e := <-events:
 			// Permissions and contents of nodes say nothing about what is plugged in.
 			if e.Has(fsnotify.Create) || e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) {

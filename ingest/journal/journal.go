@@ -58,6 +58,7 @@ type Journal struct {
 	known  *sql.Stmt // of KnownFiles
 	lock   *os.File
 	jobs   chan job
+	asked  chan struct{} // see Answers
 	done   sync.WaitGroup
 	// committing is since when a commit is on its way to the disk, in nanoseconds
 	// of the Unix time; 0: none is.
@@ -78,7 +79,7 @@ func Open(dir string, access Access) (_ *Journal, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("journal in %s: %w", dir, err)
 	}
-	j := &Journal{dir: dir, jobs: make(chan job)}
+	j := &Journal{dir: dir, jobs: make(chan job), asked: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("journal in %s: %w", dir, errors.Join(err, j.closeFiles()))
@@ -308,8 +309,30 @@ func (j *Journal) Committing() time.Duration {
 	return max(1, time.Since(time.Unix(0, since)))
 }
 
+// Answers returns nil once the goroutine that makes all commits is between two of them,
+// and the cause of ctx's end if it is not by then. It writes nothing: a time that was
+// noted only because somebody asked would be one more that retention counts from.
+func (j *Journal) Answers(ctx context.Context) error {
+	select {
+	case j.asked <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 func (j *Journal) commitLoop() {
-	for first := range j.jobs {
+	for {
+		var first job
+		select {
+		case <-j.asked:
+			continue
+		case jb, ok := <-j.jobs:
+			if !ok {
+				return
+			}
+			first = jb
+		}
 		batch := []job{first}
 		for more := true; more && len(batch) < 256; {
 			select {

@@ -101,4 +101,5 @@ GOLANGCI=github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 AXE=4.14.1
 AXE_SHA512=FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==
 RCLONE=github.com/rclone/rclone@v1.76.0
-export MINIO GOLANGCI RCLONE
+NFPM=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 # later ones do not build
+export MINIO GOLANGCI RCLONE NFPM
