@@ -242,6 +242,19 @@ func TestAnAddressIsSlowWhateverTheNames(t *testing.T) {
 	}
 }
 
+// Whoever has an address of IPv6 has all of its network.
+func TestANetworkIsOneAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.guess(t, "name1", "2001:db8::1", 1)
+	if waits := w.guess(t, "name2", "2001:db8::ffff:2", 1); waits[0] != 2*time.Second {
+		t.Errorf("another address of the network waits %v", waits[0])
+	}
+	if waits := w.guess(t, "name3", "2001:db8:0:1::1", 1); waits[0] != time.Second {
+		t.Errorf("another network waits %v", waits[0])
+	}
+}
+
 // Many tries at once are as slow as one after the other.
 func TestGuessesAtOnceAreOne(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -40,8 +41,19 @@ func (b *Book) RecordLogin(ctx context.Context, a Account, address, how string) 
 		Detail: map[string]string{"address": address, "role": string(a.Role), "by": how}})
 }
 
-// RecordFailure writes that somebody was not let in whose password is not kept here.
+// MayTry tells whether an address may try to be let in by somebody else than us; TooSoon:
+// not yet. Without it strangers could fill the ledger with failures.
+func (b *Book) MayTry(address string) error {
+	if wait, _ := b.delays.wait(b.now(), []key{ofAddress(address)}); wait > 0 {
+		return TooSoon{wait}
+	}
+	return nil
+}
+
+// RecordFailure writes that somebody was not let in whose password is not kept here. It
+// costs the address time as a wrong password does.
 func (b *Book) RecordFailure(ctx context.Context, address, why string) error {
+	b.delays.wrong(b.now(), []key{ofAddress(address)})
 	return b.record(ctx, ledger.Entry{Event: "auth.login_failed", Actor: "console", Reason: why, Detail: map[string]string{"address": address}})
 }
 
@@ -65,7 +77,7 @@ func (b *Book) check(ctx context.Context, name, password, address, why string) (
 	case <-ctx.Done():
 		return Account{}, ctx.Err()
 	}
-	keys := []key{keyOf("account", name), keyOf("address", address)}
+	keys := []key{keyOf("account", name), ofAddress(address)}
 	if wait, first := b.delays.wait(b.now(), keys); wait > 0 {
 		if first {
 			if err := b.recordTry(ctx, "too soon", ledger.Entry{Event: "auth.locked"}, name, address, why); err != nil {
@@ -129,6 +141,14 @@ const (
 type key [sha256.Size]byte
 
 func keyOf(kind, name string) key { return sha256.Sum256([]byte(kind + "\x00" + name)) }
+
+// ofAddress takes a network of IPv6 for one: whoever is in it has all its addresses.
+func ofAddress(address string) key {
+	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
+		address = netip.PrefixFrom(ip.WithZone(""), 64).Masked().String()
+	}
+	return keyOf("address", address)
+}
 
 type delay struct {
 	wrong int       // passwords in a row

@@ -65,7 +65,7 @@ func (c *Console) showLogin(w http.ResponseWriter, r *http.Request, status int, 
 	if c.Provider != nil {
 		s.Provider = c.Provider.Name
 	}
-	if err := c.show(w, status, "login.html", Screen{Words: words, Title: words.T("login.title"), Demo: c.Demo, Data: s}); err != nil {
+	if err := c.show(w, status, "login.html", c.screen(words, words.T("login.title"), s)); err != nil {
 		c.fail(w, r, err)
 	}
 }

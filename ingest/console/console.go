@@ -22,6 +22,7 @@ import (
 	"html/template"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -77,6 +78,9 @@ type Console struct {
 	pages    []Page
 	handler  http.Handler
 	oidc     *oidcLogin // nil: no provider
+
+	mu   sync.Mutex
+	told map[string]time.Time // guarded by mu; when trouble was told of last, by its code
 }
 
 // New makes a console. It refuses what would send passwords or footage over a network
@@ -85,7 +89,7 @@ func New(o Options) (*Console, error) {
 	if err := checkListen(o); err != nil {
 		return nil, err
 	}
-	c := &Console{Options: o}
+	c := &Console{Options: o, told: map[string]time.Time{}}
 	var err error
 	if c.bundle, err = readCatalogues(); err != nil {
 		return nil, err
@@ -136,6 +140,23 @@ func (c *Console) cookieName(name string) string {
 
 // Handler is the console for a server of the caller's.
 func (c *Console) Handler() http.Handler { return c.handler }
+
+// tellAgainAfter is how long the same trouble is told of once: strangers can bring it
+// about as often as they like.
+const tellAgainAfter = time.Minute
+
+// tell has a person look after trouble.
+func (c *Console) tell(p Problem) {
+	c.mu.Lock()
+	again := time.Since(c.told[p.Code]) < tellAgainAfter
+	if !again {
+		c.told[p.Code] = time.Now()
+	}
+	c.mu.Unlock()
+	if !again {
+		c.emit(ingest.Event{Name: "console.trouble", Level: ingest.Alarm, Err: p.cause, Message: "a page of the console could not be shown: " + p.Code})
+	}
+}
 
 func (c *Console) emit(e ingest.Event) {
 	if c.Events != nil {

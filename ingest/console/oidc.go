@@ -129,6 +129,10 @@ func (c *Console) oidcBegin(w http.ResponseWriter, r *http.Request) {
 
 // oidcBack lets in whom the provider vouches for, and who has a role here.
 func (c *Console) oidcBack(w http.ResponseWriter, r *http.Request) {
+	if err := c.loginProblem(c.Accounts.MayTry(c.address(r)), "provider"); err != nil {
+		c.fail(w, r, err)
+		return
+	}
 	a, next, err := c.vouchedFor(r)
 	if err != nil {
 		if told := c.Accounts.RecordFailure(r.Context(), c.address(r), err.Error()); told != nil {
@@ -149,7 +153,7 @@ func (c *Console) oidcBack(w http.ResponseWriter, r *http.Request) {
 	// Not a redirect: that would still be a way from the provider's site, on which
 	// browsers keep the session's cookie back.
 	words := c.words(w, r)
-	if err := c.show(w, http.StatusOK, "login_done.html", Screen{Words: words, Title: words.T("login.done"), Demo: c.Demo, Data: next}); err != nil {
+	if err := c.show(w, http.StatusOK, "login_done.html", c.screen(words, words.T("login.done"), next)); err != nil {
 		c.fail(w, r, err)
 	}
 }

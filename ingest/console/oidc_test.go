@@ -140,13 +140,25 @@ func TestAccountsOfAProvider(t *testing.T) {
 	if a := w.browser().get(back); a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
 		t.Errorf("a login that another browser has begun: %d", a.status)
 	}
+	// A stranger fills no ledger with it.
+	for range 20 {
+		if a := w.browser().get("/login/oidc/back?state=x&code=y"); a.status != http.StatusTooManyRequests {
+			t.Errorf("right after one that was refused: %d", a.status)
+		}
+	}
+	w.waitOut()
 	// Nor has one that has begun another: nobody is led into somebody else's login.
 	led := w.browser()
 	led.get("/login/oidc")
 	if a := led.get(back); a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
 		t.Errorf("a login that another browser has begun, in one that has begun one too: %d", a.status)
 	}
-	for _, e := range w.lines("auth.login_failed") {
+	w.waitOut()
+	failed := w.lines("auth.login_failed")
+	if len(failed) != 2 {
+		t.Errorf("%d failures in the ledger", len(failed))
+	}
+	for _, e := range failed {
 		if !strings.Contains(e.Reason, "not begun in this browser") {
 			t.Errorf("the ledger has %+v", e)
 		}
@@ -215,6 +227,7 @@ func TestAnswersOfAProviderThatAreRefused(t *testing.T) {
 func checkRefused(t *testing.T, w *world, p *provider, name string, change func(map[string]any), between ...func(string) string) {
 	t.Helper()
 	p.change = change
+	w.waitOut()
 	b := w.browser()
 	back := p.authorize(t, b.get("/login/oidc").header.Get("Location"))
 	for _, do := range between {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage/ledger"
@@ -52,16 +51,23 @@ func (v *Visit) Show(name string, data any) error { return v.ShowAs(http.StatusO
 
 // ShowAs is Show with another status, for a form that is not accepted.
 func (v *Visit) ShowAs(status int, name string, data any) error {
-	return v.c.show(v.w, status, name, Screen{Words: v.Words, Visit: v, Title: v.T("page." + v.page.Name), Demo: v.c.Demo, Data: data})
+	s := v.c.screen(v.Words, v.T("page."+v.page.Name), data)
+	s.Visit = v
+	return v.c.show(v.w, status, name, s)
 }
 
 // Screen is what the layout and a page's template get.
 type Screen struct {
 	Words
-	*Visit        // nil before the login
-	Title  string // of the page
-	Demo   bool
-	Data   any // of the page
+	*Visit         // nil before the login
+	Title   string // of the page
+	Station string // its name; may be empty
+	Demo    bool
+	Data    any // of the page
+}
+
+func (c *Console) screen(words Words, title string, data any) Screen {
+	return Screen{Words: words, Title: title, Station: c.Name, Demo: c.Demo, Data: data}
 }
 
 // With is the same reader with other data, for a template within a template.
@@ -230,7 +236,7 @@ func (c *Console) show(w http.ResponseWriter, status int, name string, s Screen)
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError {
-		c.emit(ingest.Event{Name: "console.trouble", Level: ingest.Alarm, Err: p.cause, Message: "a page of the console could not be shown: " + p.Code})
+		c.tell(p)
 	}
 	words := c.words(w, r)
 	if p.RetryAfter > 0 {
@@ -240,8 +246,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p.writeJSON(w, words)
 		return
 	}
-	s := Screen{Words: words, Title: words.T("error." + p.Code), Demo: c.Demo, Data: p}
-	if err := c.show(w, p.Status, "error.html", s); err != nil {
+	if err := c.show(w, p.Status, "error.html", c.screen(words, words.T("error."+p.Code), p)); err != nil {
 		http.Error(w, http.StatusText(p.Status), p.Status)
 	}
 }
