@@ -17,6 +17,7 @@ var (
 var EventKinds = []EventKind{
 	{"daemon.start", info},
 	{"daemon.ready", info},
+	{"daemon.stuck", alarm},
 	{"daemon.stop", info},
 	{"config.reloaded", []Level{Info, Warn}},
 	{"config.refused", alarm},
