@@ -208,7 +208,7 @@ func (s *setup) problem(key, value string) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.load(text)
+	err = s.check(text)
 	var refused *configs.Error
 	if errors.As(err, &refused) {
 		for _, p := range refused.Problems {
@@ -221,18 +221,19 @@ func (s *setup) problem(key, value string) error {
 	return err
 }
 
-// load checks settings without leaving them anywhere.
-func (s *setup) load(text []byte) (*configs.Config, error) {
+// check checks settings without leaving them anywhere.
+func (s *setup) check(text []byte) error {
 	f, err := os.CreateTemp("", "ingestd-setup-*.yaml")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(text)
 	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
+		return err
 	}
-	return configs.Load(f.Name())
+	_, err = configs.Load(f.Name())
+	return err
 }
 
 func (s *setup) askStation(context.Context) error {
@@ -394,7 +395,7 @@ func stamped(file string) string { return file + "." + time.Now().Format("200601
 // daemon's and what the daemon may not read is found out now.
 func (s *setup) asDaemon(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"--config", s.file}, args...)...)
-	cmd.Stdout, cmd.Stderr = s.app.out, s.app.err
+	cmd.Stdout, cmd.Stderr = s.app.out, s.err
 	cmd.Dir = "/"
 	if s.owner != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}

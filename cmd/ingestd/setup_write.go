@@ -23,7 +23,7 @@ func (s *setup) write(context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.load(text)
+	err = s.check(text)
 	if refused := (*configs.Error)(nil); errors.As(err, &refused) {
 		var words []string // not of the file that they were tried in
 		for _, p := range refused.Problems {
@@ -117,7 +117,7 @@ func (s *setup) makeFolders(ctx context.Context) error {
 		}
 	}
 	if _, err := os.Lstat(unitFile); s.file != configs.DefaultPath || err != nil {
-		return nil // there is no service of this station
+		return nil //nolint:nilerr // there is no service of this station
 	}
 	return s.dropIn(ctx, outside)
 }
@@ -161,7 +161,7 @@ func (s *setup) dropIn(ctx context.Context, outside []string) error {
 		return fmt.Errorf("write %s: %w", dropInFile, err)
 	}
 	if _, err := os.Lstat("/run/systemd/system"); err != nil {
-		return nil // systemd does not run here, and reads it when it does
+		return nil //nolint:nilerr // systemd does not run here, and reads it when it does
 	}
 	if out, err := exec.CommandContext(ctx, "systemctl", "daemon-reload").CombinedOutput(); err != nil {
 		return fmt.Errorf("systemctl daemon-reload: %w: %s", err, strings.TrimSpace(string(out)))

@@ -144,7 +144,7 @@ type frame struct {
 }
 
 // follow reads a stream until enough says so.
-func follow(t *testing.T, ctx context.Context, url string, enough func(frame) bool) {
+func follow(ctx context.Context, t *testing.T, url string, enough func(frame) bool) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/events?lang=zh-CN", nil)
 	if err != nil {
 		t.Error(err)
@@ -217,7 +217,7 @@ func TestManyViewers(t *testing.T) {
 	for range viewers {
 		all.Go(func() {
 			seen, whole, changed, boot, seq := 0, 0, 0, "", 0
-			follow(t, ctx, url, func(f frame) bool {
+			follow(ctx, t, url, func(f frame) bool {
 				switch f.name {
 				case "all":
 					if whole++; strings.Count(f.data, "data-state") != slots {
@@ -304,7 +304,7 @@ func TestASlowViewerIsLetGo(t *testing.T) {
 		}
 	}()
 	let := false
-	follow(t, ctx, "http://"+l.Addr().String(), func(frame) bool {
+	follow(ctx, t, "http://"+l.Addr().String(), func(frame) bool {
 		select {
 		case who := <-closed:
 			let = true
@@ -405,7 +405,7 @@ func TestChangesComeAtOnce(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	first, seq := true, 0
-	follow(t, ctx, url, func(f frame) bool {
+	follow(ctx, t, url, func(f frame) bool {
 		if f.name == "tick" && first {
 			first = false
 			d.set(func(views []ingest.SlotView) []ingest.SlotView {
