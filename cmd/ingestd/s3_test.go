@@ -108,10 +108,10 @@ func TestLargeCardsInLittleMemory(t *testing.T) {
 		make   func(dir string) error
 		files  int
 		bytes  int64
-		memory int64 // MiB
+		memory int64 // MiB; 60 of them are pages of the program's own file, before it has done anything
 	}{
-		"5 GiB sparse file": {func(dir string) error { return simulator.Sparse(dir+"/big.mp4", 5<<30) }, 1, 5 << 30, 80},
-		"8,000 files":       {func(dir string) error { return simulator.Many(dir+"/many", 8_000, 1000) }, 8_000, 8_000_000, 140},
+		"5 GiB sparse file": {func(dir string) error { return simulator.Sparse(dir+"/big.mp4", 5<<30) }, 1, 5 << 30, 100},
+		"8,000 files":       {func(dir string) error { return simulator.Many(dir+"/many", 8_000, 1000) }, 8_000, 8_000_000, 160},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := s3Place(t, server.Config())
