@@ -84,7 +84,7 @@ func Violations(ctx context.Context, t *testing.T) []string {
 	t.Helper()
 	axe, err := os.ReadFile(os.Getenv("BODYWORN_AXE"))
 	if err != nil {
-		t.Skip("there is no axe-core: scripts/test fetches it with npm and sets BODYWORN_AXE")
+		t.Skip("there is no axe-core: scripts/test fetches it and sets BODYWORN_AXE")
 	}
 	if _, err := chromedp.Run(ctx, chromedp.Evaluate[int](string(axe)+";1")); err != nil {
 		t.Fatal(err)
