@@ -13,7 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/bodyworn/ingestd/device/simulator"
-	"github.com/bodyworn/ingestd/ingest/board/boardtest"
+	"github.com/bodyworn/ingestd/ingest/browsertest"
 )
 
 // boardPlace is a station with two slots and a board at an address of its own.
@@ -61,7 +61,7 @@ func wordsOn(ctx context.Context, t *testing.T, selector string) string {
 // too early, put back, safe, and taken. Then the daemon hangs, goes on, and is started
 // anew.
 func TestTheBoardThroughADocking(t *testing.T) {
-	ctx := boardtest.Browser(t)
+	ctx := browsertest.Browser(t)
 	p, url := boardPlace(t)
 	d := p.startDaemon()
 	d.waitFor(`"event":"board.ready"`)
@@ -94,13 +94,13 @@ func TestTheBoardThroughADocking(t *testing.T) {
 	if words := wordsOn(ctx, t, "#s0"); !strings.Contains(words, "请勿拔出") || !strings.Contains(words, "NMQ0007") || strings.Contains(words, "big.mp4") {
 		t.Errorf("while it is copied:\n%s", words)
 	}
-	boardtest.Picture(ctx, t, "daemon-copying")
+	browsertest.Picture(ctx, t, "daemon-copying")
 	take()
 	show(ctx, t, `#s0[data-state="removed_early"]`)
 	if words := wordsOn(ctx, t, "#s0"); !strings.Contains(words, "请插回") || !strings.Contains(words, "NMQ0007") {
 		t.Errorf("taken too early:\n%s", words)
 	}
-	boardtest.Picture(ctx, t, "daemon-removed-early")
+	browsertest.Picture(ctx, t, "daemon-removed-early")
 	if out := p.must("sessions", "list"); strings.Contains(out, " sealed ") {
 		t.Errorf("it was cut off, and is sealed:\n%s", out)
 	}
@@ -112,13 +112,13 @@ func TestTheBoardThroughADocking(t *testing.T) {
 	if words := wordsOn(ctx, t, "#s0"); !strings.Contains(words, "可以取下") || strings.Contains(words, "100%") {
 		t.Errorf("safe:\n%s", words)
 	}
-	boardtest.Picture(ctx, t, "daemon-safe")
+	browsertest.Picture(ctx, t, "daemon-safe")
 	take()
 	show(ctx, t, `#s0[data-state="empty"]`)
 	if words := wordsOn(ctx, t, "#s0"); !strings.Contains(words, "刚取走：已存妥") {
 		t.Errorf("taken:\n%s", words)
 	}
-	if found, err := boardtest.CutOff(ctx); err != nil || len(found) > 0 {
+	if found, err := browsertest.CutOff(ctx); err != nil || len(found) > 0 {
 		t.Errorf("cut off: %q, %v", found, err)
 	}
 
@@ -126,7 +126,7 @@ func TestTheBoardThroughADocking(t *testing.T) {
 		t.Fatal(err)
 	}
 	show(ctx, t, "#stale")
-	boardtest.Picture(ctx, t, "daemon-hangs")
+	browsertest.Picture(ctx, t, "daemon-hangs")
 	if err := d.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/board"
-	"github.com/bodyworn/ingestd/ingest/board/boardtest"
+	"github.com/bodyworn/ingestd/ingest/browsertest"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -57,7 +57,7 @@ var beijing = func() *time.Location {
 
 // Nothing is cut off or covered, in no language, on no screen, for no number of slots.
 func TestNothingIsCutOff(t *testing.T) {
-	ctx := boardtest.Browser(t)
+	ctx := browsertest.Browser(t)
 	screens := []struct{ w, h int64 }{{1366, 768}, {1920, 1080}, {3840, 2160}, {1080, 1920}}
 	for _, lang := range []string{board.Chinese, board.English} {
 		for kind, views := range map[string][]ingest.SlotView{"8": many(8), "12": many(12), "32": many(32), "words": everyWord()} {
@@ -68,14 +68,14 @@ func TestNothingIsCutOff(t *testing.T) {
 					chromedp.WaitNotVisible(chromedp.CSS("#stale")), chromedp.WaitVisible(chromedp.CSS("#s"+itoa(len(views)-1)))); err != nil {
 					t.Fatal(name, err)
 				}
-				found, err := boardtest.CutOff(ctx)
+				found, err := browsertest.CutOff(ctx)
 				if err != nil {
 					t.Fatal(name, err)
 				}
 				for _, f := range found {
 					t.Errorf("%s: %s", name, f)
 				}
-				boardtest.Picture(ctx, t, name)
+				browsertest.Picture(ctx, t, name)
 			}
 		}
 	}
@@ -83,7 +83,7 @@ func TestNothingIsCutOff(t *testing.T) {
 
 // Pictures for eyes that see no colours, or not all.
 func TestPicturesWithoutColour(t *testing.T) {
-	ctx := boardtest.Browser(t)
+	ctx := browsertest.Browser(t)
 	url := serve(t, newDock(busyDay()...), board.Options{Name: "奈曼旗文化市场综合执法局", Demo: true})
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1920, 1080), chromedp.Navigate(url+"/"), chromedp.WaitNotVisible(chromedp.CSS("#stale"))); err != nil {
 		t.Fatal(err)
@@ -92,27 +92,27 @@ func TestPicturesWithoutColour(t *testing.T) {
 		if _, err := chromedp.Call(ctx, emulation.SetEmulatedVisionDeficiency, emulation.SetEmulatedVisionDeficiencyParams{Type: kind}); err != nil {
 			t.Fatal(err)
 		}
-		boardtest.Picture(ctx, t, "board-"+string(kind))
+		browsertest.Picture(ctx, t, "board-"+string(kind))
 	}
 }
 
 // axe-core finds nothing, and the cover neither.
 func TestEverybodyCanReadIt(t *testing.T) {
-	ctx := boardtest.Browser(t)
+	ctx := browsertest.Browser(t)
 	for _, lang := range []string{board.Chinese, board.English} {
 		for kind, views := range map[string][]ingest.SlotView{"12": busyDay(), "words": everyWord()} {
 			url := serve(t, newDock(views...), board.Options{Name: "奈曼旗文化市场综合执法局", Phone: "8012", Language: lang, Demo: true})
 			if err := chromedp.Do(ctx, chromedp.EmulateViewport(1920, 1080), chromedp.Navigate(url+"/"), chromedp.WaitNotVisible(chromedp.CSS("#stale"))); err != nil {
 				t.Fatal(err)
 			}
-			for _, v := range boardtest.Violations(ctx, t) {
+			for _, v := range browsertest.Violations(ctx, t) {
 				t.Errorf("%s, %s: %s", lang, kind, v)
 			}
 		}
 		if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("document.getElementById('stale').className = ''; document.getElementById('stale').hidden = false")); err != nil {
 			t.Fatal(err)
 		}
-		for _, v := range boardtest.Violations(ctx, t) {
+		for _, v := range browsertest.Violations(ctx, t) {
 			t.Errorf("%s, covered: %s", lang, v)
 		}
 	}
@@ -122,7 +122,7 @@ func TestEverybodyCanReadIt(t *testing.T) {
 // is closed for good by the browser. The page covers itself and comes back alone; and a
 // page without its script is covered too.
 func TestThePageComesBackAfterABadGateway(t *testing.T) {
-	ctx := boardtest.Browser(t)
+	ctx := browsertest.Browser(t)
 	b := board.New(newDock(busyDay()...), board.Options{})
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -146,7 +146,7 @@ func TestThePageComesBackAfterABadGateway(t *testing.T) {
 	if err := chromedp.Do(ctx, chromedp.WaitVisible(chromedp.CSS("#stale"))); err != nil {
 		t.Fatal(err)
 	}
-	boardtest.Picture(ctx, t, "board-stale")
+	browsertest.Picture(ctx, t, "board-stale")
 	down.Store(false)
 	if err := chromedp.Do(ctx, chromedp.WaitNotVisible(chromedp.CSS("#stale"))); err != nil {
 		t.Fatal(err)

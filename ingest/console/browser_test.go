@@ -2,11 +2,8 @@ package console_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,44 +11,10 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/bodyworn/ingestd/ingest/browsertest"
 	"github.com/bodyworn/ingestd/ingest/console"
 	"github.com/bodyworn/ingestd/ingest/journal"
 )
-
-// chromium starts a browser, which is closed with the test.
-func chromium(t *testing.T) context.Context {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("a browser takes long")
-	}
-	path := os.Getenv("BODYWORN_CHROMIUM")
-	if path == "" {
-		path = "/usr/bin/chromium"
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("there is no Chromium: install it (apt-get install chromium fonts-noto-cjk), or set BODYWORN_CHROMIUM")
-	}
-	allocator, free := chromedp.NewExecAllocator(context.Background(),
-		chromedp.ExecPath(path), chromedp.NoFirstRun, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1440, 1000),
-		chromedp.Flag("headless", true), chromedp.Flag("disable-quic", true), chromedp.Flag("hide-scrollbars", true), chromedp.Flag("lang", "en-US"),
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.Flag("disable-default-apps", true), chromedp.Flag("disable-extensions", true),
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"))
-	tab, end := chromedp.NewContext(allocator)
-	if err := chromedp.Do(tab); err != nil { // without a time limit, which would end the browser
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithTimeout(tab, 8*time.Minute)
-	t.Cleanup(func() {
-		stop()
-		if err := chromedp.Cancel(tab); err != nil && !errors.Is(err, context.Canceled) {
-			t.Log(err)
-		}
-		end()
-		free()
-	})
-	return ctx
-}
 
 // screen is a tab of a real browser.
 type screen struct {
@@ -103,43 +66,6 @@ func (s *screen) waitFor(text string) {
 	s.t.Fatalf("the page does not say %s:\n%s", text, says)
 }
 
-// picture keeps what is shown in the folder that BODYWORN_SHOTS names, or one that goes
-// with the test.
-func (s *screen) picture(name string) {
-	s.t.Helper()
-	dir := os.Getenv("BODYWORN_SHOTS")
-	if dir == "" {
-		dir = s.t.TempDir()
-	}
-	png, err := chromedp.Run(s.ctx, chromedp.CaptureScreenshot())
-	if err == nil {
-		err = errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600))
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// violations has axe-core look for what breaks WCAG 2.2 AA. BODYWORN_AXE names its
-// axe.min.js, without which a test of its own says that it was skipped.
-func (s *screen) violations(axe []byte) []string {
-	s.t.Helper()
-	const run = `;axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}).then(r => JSON.stringify({
-		passes: r.passes.length, violations: r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.target + ' ' + n.failureSummary).join(' | '))}))`
-	text, err := chromedp.Run(s.ctx, chromedp.Evaluate[string](string(axe)+run, chromedp.EvalAwaitPromise))
-	var found struct {
-		Passes     int
-		Violations []string
-	}
-	if err == nil {
-		err = json.Unmarshal([]byte(text), &found)
-	}
-	if err != nil || found.Passes == 0 {
-		s.t.Fatalf("axe-core: %v %s", err, text)
-	}
-	return found.Violations
-}
-
 // cutOff lists what does not fit where it is, and whether the page is wider than the
 // screen. Tables that are too wide scroll by themselves.
 const cutOff = `[document.documentElement, ...document.querySelectorAll('body *')].filter(e => !(e instanceof SVGElement) && !e.closest('.tw') && !e.matches('.skip') &&
@@ -147,7 +73,7 @@ const cutOff = `[document.documentElement, ...document.querySelectorAll('body *'
 
 func (s *screen) checkLook(name string) {
 	s.t.Helper()
-	s.picture(name)
+	browsertest.Picture(s.ctx, s.t, name)
 	all, err := chromedp.Run(s.ctx, chromedp.Evaluate[[]string](cutOff))
 	if err != nil {
 		s.t.Fatal(err)
@@ -155,14 +81,11 @@ func (s *screen) checkLook(name string) {
 	for _, one := range all {
 		s.t.Errorf("%s: cut off: %s", name, one)
 	}
-	if path := os.Getenv("BODYWORN_AXE"); path != "" {
-		axe, err := os.ReadFile(path)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for _, v := range s.violations(axe) {
-			s.t.Errorf("%s: axe-core: %s", name, v)
-		}
+	if os.Getenv("BODYWORN_AXE") == "" {
+		return // which a test of its own says
+	}
+	for _, v := range browsertest.Violations(s.ctx, s.t) {
+		s.t.Errorf("%s: axe-core: %s", name, v)
 	}
 }
 
@@ -190,7 +113,8 @@ func TestInABrowser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *console.Options) { o.Demo, o.Name = true, "文化市场综合执法局二楼采集室" })
 	w.many()
-	s := &screen{t, w, chromium(t)}
+	s := &screen{t, w, browsertest.Browser(t)}
+	s.do(chromedp.EmulateViewport(1440, 1000))
 	if os.Getenv("BODYWORN_AXE") == "" {
 		defer t.Run("axe-core", func(t *testing.T) {
 			t.Skip("there is no axe-core: scripts/test fetches it and sets BODYWORN_AXE")

@@ -1,6 +1,6 @@
-// Package boardtest is a browser for tests of pages that people look at: it opens
+// Package browsertest is a browser for tests of pages that people look at: it opens
 // them, takes pictures, and finds what is cut off or can't be read.
-package boardtest
+package browsertest
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func Browser(t *testing.T) context.Context {
 	if err := chromedp.Do(tab); err != nil { // without a time limit, which would end the browser
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(tab, 5*time.Minute)
+	ctx, stop := context.WithTimeout(tab, 8*time.Minute)
 	t.Cleanup(func() {
 		stop()
 		if err := chromedp.Cancel(tab); err != nil && !errors.Is(err, context.Canceled) {
