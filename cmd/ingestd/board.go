@@ -20,7 +20,7 @@ func (w *workplace) serveBoard(ctx context.Context, station *ingest.Station, emi
 	c := w.cfg.Board
 	page := board.New(station, board.Options{
 		Name: w.cfg.Station.Name, Location: w.cfg.Station.Timezone, Language: string(c.Language),
-		Columns: c.Columns, Phone: c.Phone, AllowedHosts: c.AllowedHosts,
+		Columns: c.Columns, Phone: c.Phone, AllowedHosts: c.AllowedHosts, Demo: w.rack != nil,
 		Trouble: func(err error) {
 			emit(ingest.Event{Name: "board.trouble", Level: ingest.Warn, Err: err, Message: "the board does not tell how much room is left"})
 		},

@@ -35,7 +35,7 @@ func (r *running) newConsole() (*console.Console, error) {
 	o := console.Options{
 		Station: r.station, Journal: w.journal, Evidence: w.evidence, Accounts: accounts.NewBook(w.journal, r.station.Record, nil),
 		Location: w.cfg.Station.Timezone, Name: w.cfg.Station.Name,
-		Listen: a.Listen, BehindProxy: a.BehindProxy, AllowedHosts: a.AllowedHosts, Events: r.emit,
+		Listen: a.Listen, BehindProxy: a.BehindProxy, AllowedHosts: a.AllowedHosts, Events: r.emit, Demo: w.rack != nil,
 	}
 	secrets, err := configs.ReadConsoleSecrets(w.cfg)
 	if err != nil {

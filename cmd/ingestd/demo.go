@@ -25,30 +25,46 @@ type simulated struct {
 
 func (a *app) demoCmd() *cobra.Command {
 	var onUSB bool
-	s := simulated{}
+	s, o := simulated{}, evening{}
 	cmd := &cobra.Command{
-		Use:   "demo --usb",
-		Short: "Plug a simulated recorder into this machine's kernel",
-		Long: `demo --usb makes a recorder in software and plugs it into a virtual USB socket of
-this machine's own kernel, where everything that watches USB sees it. It has clips
-that play, a clock that is wrong and a battery, and is read over PTP. Ctrl-C pulls
-it out again. A daemon in which usb.watch is all takes it in.
+		Use:   "demo",
+		Short: "Show a station with simulated recorders",
+		Long: `demo runs a station in a folder of its own, with a dock of simulated recorders that
+officers plug in and take: the board and the console show what they would, marked
+演示 on every page. Recorders and officers are simulated; driver, store, locks, ledger
+and pages are the real ones. Ctrl-C ends it and removes the folder, unless --dir
+named one. It fills about 2 GB an hour.
 
-Needs root and the kernel's module vhci_hcd (modprobe vhci-hcd). The main job
-without USB is shown by scripts/demo.`,
+Faults are KIND:SLOT, divided by commas: pull:3@40% (pulled when so much was read, and
+put back), badcard:5, drift:8=-27h, noclock:4, battery:10=12 (percent), stranger:11
+(not registered), free:6 (nobody comes).
+
+demo --usb plugs one simulated recorder into a virtual USB socket of this machine's own
+kernel, where everything that watches USB sees it: a daemon in which usb.watch is all
+takes it in. It has clips that play, a clock that is wrong and a battery, and is read
+over PTP. Ctrl-C pulls it out again. Needs root and the kernel's module vhci_hcd
+(modprobe vhci-hcd).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !onUSB {
-				return usage(errors.New("demo knows --usb; the main job without USB is shown by scripts/demo"))
+			if onUSB {
+				return a.demoUSB(cmd.Context(), s)
 			}
-			return a.demoUSB(cmd.Context(), s)
+			return a.demoDock(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().BoolVar(&onUSB, "usb", false, "plug a simulated recorder in")
-	cmd.Flags().DurationVar(&s.fast, "fast", 192*time.Second, "how much its clock is `AHEAD`; negative: behind")
-	cmd.Flags().Uint8Var(&s.battery, "battery", 61, "`PERCENT` of its battery")
-	cmd.Flags().StringVar(&s.serial, "serial", "DEMO0001", "its serial `NUMBER`")
-	cmd.Flags().IntVar(&s.clips, "clips", 2, "`NUMBER` of clips on it")
+	flags := cmd.Flags()
+	flags.IntVar(&o.slots, "slots", 12, "`NUMBER` of slots of the dock")
+	flags.Float64Var(&o.speed, "speed", 1, "how many `TIMES` faster all goes")
+	flags.StringVar(&o.faults, "fault", usualFaults, "`LIST` of what goes wrong")
+	flags.Uint64Var(&o.seed, "seed", 1, "`NUMBER` that varies who comes when, with what")
+	flags.StringVar(&o.board, "board", "127.0.0.1:8790", "`HOST:PORT` of the board")
+	flags.StringVar(&o.console, "console", "127.0.0.1:8443", "`HOST:PORT` of the console")
+	flags.StringVar(&o.dir, "dir", "", "`FOLDER` to work in, and to keep")
+	flags.BoolVar(&onUSB, "usb", false, "plug a simulated recorder into this machine's kernel instead")
+	flags.DurationVar(&s.fast, "fast", 192*time.Second, "with --usb: how much its clock is `AHEAD`; negative: behind")
+	flags.Uint8Var(&s.battery, "battery", 61, "with --usb: `PERCENT` of its battery")
+	flags.StringVar(&s.serial, "serial", "DEMO0001", "with --usb: its serial `NUMBER`")
+	flags.IntVar(&s.clips, "clips", 2, "with --usb: `NUMBER` of clips on it")
 	return cmd
 }
 

@@ -72,8 +72,11 @@ func (w *workplace) watchUSB(ctx context.Context, station *ingest.Station, known
 }
 
 // watchingWords tells what is watched.
-func watchingWords(c *configs.Config) string {
-	words := ""
+func (w *workplace) watchingWords() string {
+	c, words := w.cfg, ""
+	if w.rack != nil {
+		words = fmt.Sprintf(", %d simulated slots", w.rack.Slots)
+	}
 	for _, s := range c.Sources {
 		words += ", " + s.Path
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/device/folder"
+	"github.com/bodyworn/ingestd/device/simulator/rack"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
 )
@@ -28,13 +29,15 @@ With --check-only it checks settings, store and lock, looks at the bucket's sett
 once, and exits: 0 also with warnings, 3 where footage is in danger there; see
 ingestd doctor.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd.Context(), checkOnly) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), checkOnly, nil) },
 	}
 	cmd.Flags().BoolVar(&checkOnly, "check-only", false, "check that it could run, then exit")
 	return cmd
 }
 
-func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
+// serve is the daemon. With a rack it is that of the demo, and takes in what is docked
+// there.
+func (a *app) serve(ctx context.Context, checkOnly bool, simulated *rack.Rack) (err error) {
 	service := newSupervised()
 	started := service.starting()
 	defer started()
@@ -45,7 +48,7 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 	ctx, release := w.whileStored(ctx)
 	defer release()
-	w.service = service
+	w.service, w.rack = service, simulated
 	r := &running{app: a, workplace: w, now: w.cfg, reloaded: make(chan struct{}, 1), metrics: newMetrics(w.cfg)}
 	r.retention.Store(&w.cfg.Retention)
 	r.log.Store(new(newLogger(a.err, w.cfg.Log)))
@@ -81,11 +84,11 @@ func (a *app) run(ctx context.Context, checkOnly bool) (err error) {
 	if checkOnly {
 		return a.checkBucket(ctx, r.station)
 	}
-	if err := errNothingToWatch(w.cfg); err != nil {
+	if err := errNothingToWatch(w.cfg); err != nil && w.rack == nil {
 		return err
 	}
 	defer r.reloadOnHangUp(ctx)()
-	emit(ingest.Event{Name: "daemon.ready", Message: watchingWords(w.cfg)})
+	emit(ingest.Event{Name: "daemon.ready", Message: w.watchingWords()})
 	started()
 	service.ready()
 	err = r.watch(ctx)
@@ -106,6 +109,9 @@ func (r *running) watch(ctx context.Context) error {
 	}
 	if w.cfg.USB.Watch != configs.WatchOff {
 		all.Go(func() error { return w.watchUSB(ctx, station, r.known.Load, emit) })
+	}
+	if w.rack != nil {
+		all.Go(func() error { return w.watchRack(ctx, station, emit) })
 	}
 	all.Go(func() error {
 		w.service.watchdog(ctx, w.journal, station.Stuck, emit)

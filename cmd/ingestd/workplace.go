@@ -9,6 +9,7 @@ import (
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/device/simulator/rack"
 	"github.com/bodyworn/ingestd/device/staging"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
@@ -37,6 +38,7 @@ type workplace struct {
 	credentials string
 	staging     *staging.Dir // nil: none; opened by the daemon alone
 	service     *supervised  // nil but for the daemon
+	rack        *rack.Rack   // nil but for the demo
 	// evidence is opened by whoever signs; its ring by whoever checks.
 	evidence ingest.Evidence
 }
@@ -174,6 +176,9 @@ func (w *workplace) close() error {
 func (w *workplace) station(events func(ingest.Event)) *ingest.Station {
 	c := stationConfig(w.cfg, events)
 	c.Staging = w.staging
+	if w.rack != nil {
+		c.Slots = rackSlots(w.rack)
+	}
 	if w.store != nil {
 		c.StoreSpace = w.storeSpace
 	}
