@@ -1,10 +1,13 @@
 package device
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bodyworn/ingestd/device/privileged"
 )
 
 // StationClock is what the kernel says of the station's own clock (adjtimex(2)).
@@ -20,14 +23,17 @@ type StationClock struct {
 
 // ReadStationClock asks the kernel; nothing is changed.
 func ReadStationClock() StationClock {
-	var t unix.Timex // Modes 0: read only
-	state, err := unix.Adjtimex(&t)
+	t, err := privileged.ReadClock()
+	if errors.Is(err, unix.EPERM) { // of a service with ProtectClock=
+		if other := privileged.Process(); other != nil {
+			t, err = other.ReadClock()
+		}
+	}
 	switch {
 	case err != nil:
 		return StationClock{Why: fmt.Sprintf("the kernel can't be asked: %v", err)}
-	case state == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:
+	case t.State == unix.TIME_ERROR || t.Status&unix.STA_UNSYNC != 0:
 		return StationClock{Why: "no time service keeps it: set up chrony, ntpd or systemd-timesyncd"}
 	}
-	most := time.Duration(t.Maxerror) * time.Microsecond
-	return StationClock{Synchronised: true, MaxError: &most}
+	return StationClock{Synchronised: true, MaxError: &t.MaxError}
 }

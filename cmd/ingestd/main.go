@@ -125,7 +125,7 @@ works on the same state · 130 interrupted.`,
 	flags.BoolVar(&a.noProgress, "no-progress", false, "no progress bar on a terminal")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(a.ingestCmd(), a.runCmd(), a.sessionsCmd(), a.verifyCmd(), a.retentionCmd(),
-		a.recordersCmd(), a.slotsCmd(), a.demoCmd(), a.doctorCmd(), a.configCmd(), a.storeCmd(), a.versionCmd())
+		a.recordersCmd(), a.slotsCmd(), a.demoCmd(), a.doctorCmd(), a.configCmd(), a.storeCmd(), a.privilegedCmd(), a.versionCmd())
 	root.AddCommand(a.ledgerCmd())
 	root.AddCommand(a.keyCmd())
 	root.AddCommand(a.tagCmd(), a.holdCmd(), a.catalogCmd(), a.userCmd(), a.setupCmd())

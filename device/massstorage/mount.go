@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/device/privileged"
 )
 
 // mount is a file system that is mounted nowhere: it is reached through its file
@@ -40,14 +41,11 @@ var kernelTypes = map[string]string{
 	"ext2": "ext4", "ext3": "ext4", "ext4": "ext4",
 }
 
-// options of a mount. FAT keeps local times without a zone: the offset of zone
-// from UTC at this moment is applied to all of the files, so that in zones with
-// summer time the other half of the year is an hour off.
-func options(fileSystem string, zone *time.Location, writable bool) []option {
-	_, seconds := time.Now().In(zone).Zone()
-	minutes := strconv.Itoa(seconds / 60)
-	owner := []option{{key: "uid", value: strconv.Itoa(os.Geteuid())}, {key: "gid", value: strconv.Itoa(os.Getegid())}, {key: "umask", value: "0077"}}
-	switch kernelTypes[fileSystem] {
+// options of a mount.
+func options(m privileged.Mount) []option {
+	minutes := strconv.Itoa(m.East)
+	owner := []option{{key: "uid", value: strconv.Itoa(m.UID)}, {key: "gid", value: strconv.Itoa(m.GID)}, {key: "umask", value: "0077"}}
+	switch kernelTypes[m.FileSystem] {
 	case "vfat":
 		// Names come as UTF-8; errors=continue because a damaged file is that
 		// file's trouble.
@@ -59,7 +57,7 @@ func options(fileSystem string, zone *time.Location, writable bool) []option {
 	case "ext4":
 		// A card can say of itself that the kernel has to panic at its errors.
 		all := []option{{key: "errors", value: "continue"}}
-		if !writable {
+		if !m.Writable {
 			all = append(all, option{key: "noload"}) // the journal is not replayed: that would write
 		}
 		return all
@@ -69,8 +67,7 @@ func options(fileSystem string, zone *time.Location, writable bool) []option {
 
 // mountNode mounts the file system that Probe found on n.
 func mountNode(ctx context.Context, n *node, fileSystem string, zone *time.Location, writable bool) (*mount, error) {
-	kernelType := kernelTypes[fileSystem]
-	if kernelType == "" {
+	if kernelTypes[fileSystem] == "" {
 		return nil, fmt.Errorf("%s is a file system that the station does not read: %w", fileSystem, device.ErrNeedsPerson)
 	}
 	if err := n.free(ctx, claimWithin); err != nil {
@@ -88,14 +85,15 @@ func mountNode(ctx context.Context, n *node, fileSystem string, zone *time.Locat
 	case !writable && !isReadOnly:
 		return nil, fmt.Errorf("%s does not stay read-only: %w", n.path, device.ErrNeedsPerson)
 	}
-	set := options(fileSystem, zone, writable)
-	if writable {
-		set = append(set, option{key: "sync"}, option{key: "dirsync"})
+	// FAT keeps local times without a zone: the offset of zone from UTC at this moment is
+	// applied to all of the files, so that in zones with summer time the other half of the
+	// year is an hour off.
+	_, east := time.Now().In(zone).Zone()
+	ask := Mount
+	if other := askOther(); other != nil {
+		ask = other.Mount
 	}
-	fd, err := newMount(n.path, kernelType, set, writable)
-	if errors.Is(err, unix.ENOSYS) {
-		fd, err = mountInPrivate(n.path, kernelType, set, writable)
-	}
+	fd, err := ask(privileged.Mount{Node: n.path, FileSystem: fileSystem, East: east / 60, Writable: writable, UID: os.Geteuid(), GID: os.Getegid()})
 	if err != nil {
 		return nil, explainMount(n, fileSystem, err)
 	}
@@ -106,6 +104,33 @@ func mountNode(ctx context.Context, n *node, fileSystem string, zone *time.Locat
 	return &mount{node: n, fd: fd, root: root}, nil
 }
 
+// askOther is who mounts, where this process may not; nil: it may, or nobody is there,
+// and the kernel's refusal says what is lacking.
+func askOther() *privileged.Client {
+	if privileged.MayMount() {
+		return nil
+	}
+	return privileged.Process()
+}
+
+// Mount mounts a file system nowhere and gives the descriptor of its root. It is done
+// here, or by the process of package privileged.
+func Mount(m privileged.Mount) (fd int, err error) {
+	kernelType := kernelTypes[m.FileSystem]
+	if kernelType == "" {
+		return -1, fmt.Errorf("%s is a file system that the station does not read: %w", m.FileSystem, privileged.ErrNoFileSystem)
+	}
+	set := options(m)
+	if m.Writable {
+		set = append(set, option{key: "sync"}, option{key: "dirsync"})
+	}
+	fd, err = newMount(m.Node, kernelType, set, m.Writable)
+	if errors.Is(err, unix.ENOSYS) {
+		return mountInPrivate(m.Node, kernelType, set, m.Writable)
+	}
+	return fd, err
+}
+
 func busy(n *node, err error) error {
 	return fmt.Errorf("%s is in use by another program, which may have mounted it: switch automatic mounting off on this station and unmount it, then dock the recorder again: %w: %w", n.path, err, device.ErrNeedsPerson)
 }
@@ -114,7 +139,7 @@ func busy(n *node, err error) error {
 func explainOpen(n *node, err error) error {
 	err = fmt.Errorf("open %s: %w", n.path, n.orRemoved(err))
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w: the station's program is not allowed to: it needs the group disk and CAP_SYS_ADMIN: %w", err, device.ErrNeedsPerson)
+		return fmt.Errorf("%w: the station's program is not allowed to: it needs the group disk, and CAP_SYS_ADMIN or ingestd-privileged.service: %w", err, device.ErrNeedsPerson)
 	}
 	return err
 }
@@ -122,21 +147,19 @@ func explainOpen(n *node, err error) error {
 func explainMount(n *node, fileSystem string, err error) error {
 	err = fmt.Errorf("mount %s (%s): %w", n.path, fileSystem, err)
 	switch removed := n.orRemoved(err); {
-	case errors.Is(err, errNoFileSystem):
+	case errors.Is(err, privileged.ErrNoFileSystem):
 		return fmt.Errorf("%w: this kernel can't read %s: install its module: %w", err, fileSystem, device.ErrNeedsPerson)
 	case errors.Is(removed, device.ErrRemoved):
 		return removed
 	case errors.Is(err, unix.EBUSY):
 		return busy(n, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w: mounting needs CAP_SYS_ADMIN: %w", err, device.ErrNeedsPerson)
+		return fmt.Errorf("%w: mounting needs CAP_SYS_ADMIN, or ingestd-privileged.service: %w", err, device.ErrNeedsPerson)
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%w: this kernel lacks a module that the file system needs, its log says which: %w", err, device.ErrNeedsPerson)
 	}
 	return fmt.Errorf("%w: the file system may be damaged: have it read by someone who can, do not format it: %w", err, device.ErrNeedsPerson)
 }
-
-var errNoFileSystem = errors.New("unknown file system")
 
 // newMount is replaced in tests by what a kernel without these calls answers.
 var newMount = mountDetached
@@ -145,7 +168,7 @@ var newMount = mountDetached
 func mountDetached(source, kernelType string, set []option, writable bool) (int, error) {
 	fsfd, err := unix.Fsopen(kernelType, unix.FSOPEN_CLOEXEC)
 	if errors.Is(err, unix.ENODEV) {
-		return -1, fmt.Errorf("%w: %w", errNoFileSystem, err)
+		return -1, fmt.Errorf("%w: %w", privileged.ErrNoFileSystem, err)
 	}
 	if err != nil {
 		return -1, os.NewSyscallError("fsopen", err)
@@ -270,7 +293,7 @@ func mountHere(source, kernelType string, set []option, writable bool) (int, err
 	place := filepath.Dir(source)
 	if err := unix.Mount(source, place, kernelType, flags, strings.Join(data, ",")); err != nil {
 		if errors.Is(err, unix.ENODEV) {
-			return -1, fmt.Errorf("%w: %w", errNoFileSystem, err)
+			return -1, fmt.Errorf("%w: %w", privileged.ErrNoFileSystem, err)
 		}
 		return -1, os.NewSyscallError("mount", err)
 	}

@@ -136,15 +136,21 @@ func (n *node) free(ctx context.Context, within time.Duration) error {
 // device, whoever asks. It reports what the device is then: a write-protected
 // card stays read-only.
 func (n *node) setReadOnly(readOnly bool) (isReadOnly bool, err error) {
+	set := SetReadOnly
+	if other := askOther(); other != nil {
+		set = other.SetReadOnly
+	}
 	for _, path := range []string{n.disk, n.path} {
-		if isReadOnly, err = setNodeReadOnly(path, readOnly); err != nil {
+		if isReadOnly, err = set(path, readOnly); err != nil {
 			return isReadOnly, err
 		}
 	}
 	return isReadOnly, nil
 }
 
-func setNodeReadOnly(path string, readOnly bool) (bool, error) {
+// SetReadOnly has the kernel refuse, or no longer refuse, every write to a block device,
+// and tells what it is then. It is done here, or by the process of package privileged.
+func SetReadOnly(path string, readOnly bool) (isReadOnly bool, err error) {
 	fd, err := openNode(path, 0)
 	if err != nil {
 		return false, fmt.Errorf("open %s: %w", path, err)
