@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -38,6 +39,14 @@ ingestd doctor.`,
 // serve is the daemon. With a rack it is that of the demo, and takes in what is docked
 // there.
 func (a *app) serve(ctx context.Context, checkOnly bool, simulated *rack.Rack) (err error) {
+	ready, told := checkOnly, ctx
+	defer func() {
+		// Whoever stops a daemon that has not started yet did not find it failing.
+		if err != nil && !ready && errors.Is(context.Cause(told), context.Canceled) {
+			fmt.Fprintln(a.err, "ingestd: told to stop while it started:", tame(err.Error()))
+			err = nil
+		}
+	}()
 	service := newSupervised()
 	started := service.starting()
 	defer started()
@@ -70,9 +79,8 @@ func (a *app) serve(ctx context.Context, checkOnly bool, simulated *rack.Rack) (
 		defer r.serveMetrics(ctx)()
 	}
 	if err := r.station.Prepare(ctx); err != nil {
-		if errors.Is(context.Cause(ctx), context.Canceled) { // told to stop while it started
+		if errors.Is(context.Cause(ctx), context.Canceled) {
 			emit(ingest.Event{Name: "daemon.stop"})
-			return nil
 		}
 		return err
 	}
@@ -91,6 +99,7 @@ func (a *app) serve(ctx context.Context, checkOnly bool, simulated *rack.Rack) (
 	emit(ingest.Event{Name: "daemon.ready", Message: w.watchingWords()})
 	started()
 	service.ready()
+	ready = true
 	err = r.watch(ctx)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause // a supervisor starts us, and the store, again

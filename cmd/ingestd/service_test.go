@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -211,4 +213,34 @@ func TestWatchdogInterval(t *testing.T) {
 			t.Errorf("WATCHDOG_USEC=%s WATCHDOG_PID=%s: %v, want %v", c.usec, c.pid, got, c.want)
 		}
 	}
+}
+
+// Whoever stops the daemon while it starts does not find it failing, at whatever moment.
+func TestToldToStopWhileItStarts(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, testConfig)
+	early := 0
+	for wait := 50 * time.Millisecond; wait < time.Second; wait += 150 * time.Millisecond {
+		cmd := p.command("run")
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(wait)
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		err := cmd.Wait()
+		if strings.Contains(said.String(), `"daemon.ready"`) {
+			break
+		}
+		early++
+		// Before the program itself has begun it ends by the signal.
+		if by := cmd.ProcessState.Sys().(syscall.WaitStatus); err != nil && !by.Signaled() {
+			t.Errorf("after %s it ended with %v:\n%s", wait, err, said.String())
+		}
+	}
+	t.Logf("stopped %d times before it was ready", early)
+	p.must("run", "--check-only")
 }
