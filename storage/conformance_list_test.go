@@ -3,6 +3,7 @@ package storage_test
 import (
 	"encoding/hex"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 
@@ -95,7 +96,17 @@ func whatIsNotThereIsNotFound(v *vault) {
 			v.Error(err)
 		}
 	}
-	o := v.create("s/a", nil)
+	o := v.create("s/a", []byte("0123456789"))
+	for offset, want := range map[int64]string{0: "0123456789", 1: "123456789", 9: "9"} {
+		body, err := v.FetchFrom(v.Context(), o.Key, o.VersionID, offset)
+		if err != nil {
+			v.Fatal(err)
+		}
+		got, err := io.ReadAll(body)
+		if err = errors.Join(err, body.Close()); err != nil || string(got) != want {
+			v.Errorf("from byte %d: %q, %v", offset, got, err)
+		}
+	}
 	if _, err := v.Stat(v.Context(), o.Key, "00000000-0000-0000-0000-000000000000"); err == nil {
 		v.Error("a version that never was is found")
 	}

@@ -170,7 +170,18 @@ func (v *Vault) ReadBack(ctx context.Context, key, version string, progress func
 // Fetch opens one version for reading; an empty version is the current one. The
 // caller closes it.
 func (v *Vault) Fetch(ctx context.Context, key, version string) (io.ReadCloser, error) {
-	body, _, _, err := v.core.GetObject(ctx, v.cfg.Bucket, key, minio.GetObjectOptions{VersionID: version})
+	return v.FetchFrom(ctx, key, version, 0)
+}
+
+// FetchFrom is Fetch from an offset in bytes on, which must be within the object.
+func (v *Vault) FetchFrom(ctx context.Context, key, version string, offset int64) (io.ReadCloser, error) {
+	o := minio.GetObjectOptions{VersionID: version}
+	if offset > 0 {
+		if err := o.SetRange(offset, 0); err != nil {
+			return nil, fmt.Errorf("fetch %s from byte %d: %w", key, offset, err)
+		}
+	}
+	body, _, _, err := v.core.GetObject(ctx, v.cfg.Bucket, key, o)
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", key, classifyOf(version, err))
 	}

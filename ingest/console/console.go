@@ -48,6 +48,7 @@ type Options struct {
 	Journal  *journal.Journal
 	Evidence ingest.Evidence
 	Accounts *accounts.Book
+	Footage  Footage // nil: there is no store to read
 	Location *time.Location
 	Name     string // of the station, for people; may be empty
 
@@ -79,6 +80,9 @@ type Console struct {
 	handler  http.Handler
 	oidc     *oidcLogin // nil: no provider
 
+	watching sync.Mutex
+	watched  map[viewing]time.Time // guarded by watching; since when
+
 	mu   sync.Mutex
 	told map[string]time.Time // guarded by mu; when trouble was told of last, by its code
 }
@@ -89,7 +93,7 @@ func New(o Options) (*Console, error) {
 	if err := checkListen(o); err != nil {
 		return nil, err
 	}
-	c := &Console{Options: o, told: map[string]time.Time{}}
+	c := &Console{Options: o, told: map[string]time.Time{}, watched: map[viewing]time.Time{}}
 	var err error
 	if c.bundle, err = readCatalogues(); err != nil {
 		return nil, err

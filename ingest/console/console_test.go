@@ -23,16 +23,18 @@ const (
 // routes is who may see what. It stands here once more, so that nobody is let in by a
 // slip in a table.
 var routes = map[string]string{
-	"GET /{$}":                       "admin auditor itstaff officer",
-	"GET /admin/sessions":            "admin auditor officer",
-	"GET /admin/sessions/{session}":  "admin auditor officer",
-	"GET /api/v1/sessions":           "admin auditor officer",
-	"GET /api/v1/sessions/{session}": "admin auditor officer",
+	"GET /{$}":                                           "admin auditor itstaff officer",
+	"GET /admin/sessions":                                "admin auditor officer",
+	"GET /admin/sessions/{session}":                      "admin auditor officer",
+	"GET /admin/sessions/{session}/files/{file}":         "admin auditor officer",
+	"GET /admin/sessions/{session}/files/{file}/content": "admin auditor officer",
+	"GET /api/v1/sessions":                               "admin auditor officer",
+	"GET /api/v1/sessions/{session}":                     "admin auditor officer",
 }
 
 // sample fills the wildcards of a route with what the world has.
 func sample(route string) (method, path string) {
-	method, path, _ = strings.Cut(strings.NewReplacer("{$}", "", "{session}", ofWang).Replace(route), " ")
+	method, path, _ = strings.Cut(strings.NewReplacer("{$}", "", "{session}", ofWang, "{file}", "3").Replace(route), " ")
 	return method, path
 }
 

@@ -27,7 +27,8 @@ type Page struct {
 	// PasswordAgain wants the form's field "password" to be the account's once more, for
 	// what can't be undone. {{template "password" .}} is that field.
 	PasswordAgain bool
-	// Unseen is a page that shows nothing but the way to others: no line is written.
+	// Unseen is a page that shows nothing but the way to others, or writes a line of its
+	// own: the frame writes none.
 	Unseen bool
 	Serve  func(*Visit) error
 }
@@ -43,6 +44,7 @@ func (c *Console) allPages() []Page {
 	return slices.Concat(
 		[]Page{{Route: "GET /{$}", Name: "start", Roles: everybody, Unseen: true, Serve: c.start}},
 		c.sessionPages(),
+		c.playbackPages(),
 		c.apiPages(),
 	)
 }

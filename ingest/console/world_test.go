@@ -21,6 +21,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/console"
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/ledger"
 	"github.com/bodyworn/ingestd/storage/stationkey"
 )
@@ -40,6 +41,7 @@ type world struct {
 	book     *accounts.Book
 	console  *console.Console
 	server   *httptest.Server
+	shelf    shelf
 	weaker   bool         // sessions that are added are checked by the server only
 	ahead    atomic.Int64 // how far the clock of the delays is set ahead, in nanoseconds
 
@@ -93,7 +95,7 @@ func (w *world) open(change func(*console.Options)) {
 	w.addSession("20261124-083107-aaaaaaaa", "012345", "DSJ-0412", journal.StateSealed)
 	w.addSession("20261124-090210-bbbbbbbb", "067890", "DSJ-0420", journal.StateFailed)
 	o := console.Options{
-		Station: station, Journal: w.journal, Evidence: w.evidence, Accounts: w.book, Location: beijing, Listen: "127.0.0.1:0",
+		Station: station, Journal: w.journal, Evidence: w.evidence, Accounts: w.book, Location: beijing, Listen: "127.0.0.1:0", Footage: &w.shelf,
 		Events: func(e ingest.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -157,8 +159,12 @@ func (w *world) addSession(id, officer, recorder string, state journal.SessionSt
 	var files []*journal.File
 	for i := range 3 {
 		f := &journal.File{Session: id, Entry: device.Entry{Path: fmt.Sprintf("DCIM/100/%04d.MP4", i), Kind: device.KindFile, Size: 1 << 30, ModTime: docked}, State: journal.Verified, Verification: s.Verification, SHA256: strings.Repeat("ab", 32)}
+		f.Object = storage.Object{Key: "TEST-01/" + id + "/footage/" + f.Entry.Path, VersionID: fmt.Sprintf("v%d", i)}
+		if i == 2 {
+			f.Entry.Size = 300_000 // small enough to be fetched
+		}
 		if state == journal.StateFailed && i == 2 {
-			f.State, f.Reason, f.SHA256 = journal.Unreadable, "input/output error", ""
+			f.State, f.Reason, f.SHA256, f.Object = journal.Unreadable, "input/output error", "", storage.Object{}
 		}
 		files = append(files, f)
 	}
