@@ -32,14 +32,16 @@ var liveSettings = []string{
 // running is a daemon at work, whose settings can change.
 type running struct {
 	*app
-	workplace *workplace
-	station   *ingest.Station
-	now       *configs.Config // what is in force; owned by the goroutine of reloadOnHangUp
-	metrics   *metrics.Metrics
-	log       atomic.Pointer[zerolog.Logger]
-	known     atomic.Pointer[dock.Config]
-	retention atomic.Pointer[configs.Retention]
-	reloaded  chan struct{} // holds one at most: settings were loaded again
+	workplace  *workplace
+	station    *ingest.Station
+	now        *configs.Config // what is in force; owned by the goroutine of reloadOnHangUp
+	metrics    *metrics.Metrics
+	log        atomic.Pointer[zerolog.Logger]
+	known      atomic.Pointer[dock.Config]
+	retention  atomic.Pointer[configs.Retention]
+	reloaded   chan struct{}   // holds one at most: settings were loaded again
+	asked      chan chan error // who asks for a reload, and is told how it went
+	twoPersons atomic.Bool     // custody.two_persons in force
 }
 
 func (r *running) emit(e ingest.Event) {
@@ -59,7 +61,9 @@ func (r *running) reloadOnHangUp(ctx context.Context) (stop func()) {
 		for {
 			select {
 			case <-hangUp:
-				r.reload(ctx)
+				_ = r.reload(ctx) // it has told
+			case asks := <-r.asked:
+				asks <- r.reload(ctx)
 			case <-ctx.Done():
 				return
 			}
@@ -72,15 +76,27 @@ func (r *running) reloadOnHangUp(ctx context.Context) (stop func()) {
 	}
 }
 
-// reload puts the settings of the file in force, as a whole or not at all.
-func (r *running) reload(ctx context.Context) {
-	refuse := func(err error) {
+// reloadNow is what a SIGHUP does, for whoever wants to know how it went.
+func (r *running) reloadNow(ctx context.Context) error {
+	went := make(chan error, 1)
+	select {
+	case r.asked <- went:
+		return <-went
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reload puts the settings of the file in force, as a whole or not at all. The error has
+// been told.
+func (r *running) reload(ctx context.Context) error {
+	refuse := func(err error) error {
 		r.emit(ingest.Event{Name: "config.refused", Level: ingest.Alarm, Err: err, Message: "the settings were not taken over; those from before stay in force"})
+		return err
 	}
 	cfg, err := configs.Load(r.configFile)
 	if err != nil {
-		refuse(errors.Join(err, r.station.RecordRefusal(ctx, settingsRefused(err))))
-		return
+		return refuse(errors.Join(err, r.station.RecordRefusal(ctx, settingsRefused(err))))
 	}
 	taken, restart := changes(r.now, cfg)
 	// Only what may change does: the rest of what runs was made of the old settings.
@@ -94,8 +110,7 @@ func (r *running) reload(ctx context.Context) {
 	next.Retention.Months = months
 	if len(taken)+len(restart) > 0 {
 		if err := r.recordChange(ctx, &next, taken, restart); err != nil {
-			refuse(err)
-			return
+			return refuse(err)
 		}
 	}
 	r.now = &next
@@ -107,6 +122,7 @@ func (r *running) reload(ctx context.Context) {
 	known.SetClocks = next.Clock.Set
 	r.known.Store(&known)
 	r.retention.Store(&next.Retention)
+	r.twoPersons.Store(next.Custody.TwoPersons)
 	select {
 	case r.reloaded <- struct{}{}:
 	default: // one is waiting there already
@@ -125,6 +141,7 @@ func (r *running) reload(ctx context.Context) {
 		e.Message = strings.Join(words, "; ")
 	}
 	r.emit(e)
+	return nil
 }
 
 // recordChange tells the ledger what has changed, before it is in force.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/policy"
@@ -114,12 +115,6 @@ type keptJSON struct {
 	Reason string     `json:"reason"`
 }
 
-// Effects beside those of package policy.
-const (
-	effectSame      = "same"
-	effectUndecided = "undecided"
-)
-
 func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 	rules, err := a.readRetention(file)
 	if err != nil {
@@ -130,29 +125,15 @@ func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	all, err := w.journal.Sessions(ctx)
+	effects, open, err := w.desk(nil).Effects(ctx, rules)
 	if err != nil {
 		return err
 	}
-	facts, err := w.desk(nil).FactsReader(ctx)
-	if err != nil {
-		return err
-	}
-	items, open, counts := []keptJSON{}, 0, map[string]int{}
-	for _, s := range all {
-		if s.State != journal.StateSealed && s.State != journal.StateFailed {
-			open++
-			continue
-		}
-		if !s.DisposedAt.IsZero() { // there is nothing left to keep
-			continue
-		}
-		k, err := w.keptBy(rules, s, facts)
-		if err != nil {
-			return err
-		}
-		counts[k.Effect]++
-		items = append(items, k)
+	loc := w.cfg.Station.Timezone
+	items, counts := []keptJSON{}, map[string]int{}
+	for _, e := range effects {
+		counts[e.Effect]++
+		items = append(items, keptJSON{e.Session, e.Effect, known(e.Locked, loc), known(e.Until, loc), e.Rule, e.Why})
 	}
 	if a.output == "json" {
 		return printJSON(a.out, struct {
@@ -162,11 +143,10 @@ func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 			Sessions []keptJSON `json:"sessions"`
 		}{retentionFaults{"ingestd.retention-check/1", file, true, []retentionFault{}}, rules.Digest(), open, items})
 	}
-	loc := w.cfg.Station.Timezone
 	fmt.Fprintf(a.out, "valid 有效  %srules SHA-256  %s\n\n", tame(rules.Describe()), rules.Digest())
 	var rows [][]any
 	for _, k := range items {
-		if k.Effect != effectSame {
+		if k.Effect != custody.EffectSame {
 			rows = append(rows, []any{k.Session, k.Effect, whenKnown(k.Locked, loc), whenKnown(k.Until, loc), orDash(k.Rule), orDash(tame(k.Reason))})
 		}
 	}
@@ -176,7 +156,7 @@ func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 	fmt.Fprintf(a.out, `sessions: %d; %d longer, %d stays, %d same, %d undecided; besides %d not ended, decided when they are sealed
 longer 延长  the file asks for more than they are locked for; once it is in force (retention.policy), the daemon extends their locks
 stays 不变   it asks for less; a lock can't be shortened
-`, len(items), counts[string(policy.Longer)], counts[string(policy.Stays)], counts[effectSame], counts[effectUndecided], open)
+`, len(items), counts[string(policy.Longer)], counts[string(policy.Stays)], counts[custody.EffectSame], counts[custody.EffectUndecided], open)
 	return nil
 }
 
@@ -205,40 +185,4 @@ func (a *app) readRetention(file string) (_ *policy.Policy, err error) {
 		return nil, exitError{exitConfig, err}
 	}
 	return rules, nil
-}
-
-// keptBy compares what rules say of an ended session with its lock.
-func (w *workplace) keptBy(rules *policy.Policy, s journal.Session, factsOf func(journal.Session) (policy.Facts, error)) (keptJSON, error) {
-	loc, months := w.cfg.Station.Timezone, w.cfg.Retention.Months
-	k := keptJSON{Session: s.ID, Locked: known(s.RetainUntil, loc)}
-	facts, err := factsOf(s)
-	if err != nil {
-		return k, err
-	}
-	until, rule, err := ingest.KeepUntil(rules, months, facts, loc)
-	if err != nil {
-		k.Effect, k.Reason = effectUndecided, err.Error()
-		return k, nil //nolint:nilerr // it is the result for this session, and is shown
-	}
-	// What is permanent now stays it: a new file is no order to destroy.
-	permanent := s.Permanent
-	if inForce := w.cfg.Retention.Rules(); inForce != nil {
-		_, by, err := ingest.KeepUntil(inForce, months, facts, loc)
-		if err != nil {
-			return k, err
-		}
-		permanent = permanent || by.Permanent
-	}
-	k.Until, k.Rule, k.Reason = &until, rule.Name, rule.Why
-	switch {
-	case permanent && !rule.Permanent:
-		k.Effect = string(policy.Stays)
-	case until.After(s.RetainUntil), rule.Permanent && !permanent:
-		k.Effect = string(policy.Longer)
-	case until.Before(s.RetainUntil):
-		k.Effect = string(policy.Stays)
-	default:
-		k.Effect = effectSame
-	}
-	return k, nil
 }

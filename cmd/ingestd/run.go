@@ -58,8 +58,9 @@ func (a *app) serve(ctx context.Context, checkOnly bool, simulated *rack.Rack) (
 	ctx, release := w.whileStored(ctx)
 	defer release()
 	w.service, w.rack = service, simulated
-	r := &running{app: a, workplace: w, now: w.cfg, reloaded: make(chan struct{}, 1), metrics: newMetrics(w.cfg)}
+	r := &running{app: a, workplace: w, now: w.cfg, reloaded: make(chan struct{}, 1), asked: make(chan chan error), metrics: newMetrics(w.cfg)}
 	r.retention.Store(&w.cfg.Retention)
+	r.twoPersons.Store(w.cfg.Custody.TwoPersons)
 	r.log.Store(new(newLogger(a.err, w.cfg.Log)))
 	emit := r.emit
 	emit(ingest.Event{Name: "daemon.start", Message: "ingestd " + version() + ", store " + w.vault.Describe()})

@@ -111,7 +111,7 @@ func (w *world) many() {
 // out; and every page can be read by everybody.
 func TestInABrowser(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *console.Options) { o.Demo, o.Name = true, "文化市场综合执法局二楼采集室" })
+	w := storedWorld(t, func(o *console.Options) { o.Demo, o.Name = true, "文化市场综合执法局二楼采集室" })
 	w.many()
 	s := &screen{t, w, browsertest.Browser(t)}
 	s.do(chromedp.EmulateViewport(1440, 1000))

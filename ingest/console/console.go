@@ -30,6 +30,7 @@ import (
 
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
+	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
 )
 
@@ -49,8 +50,13 @@ type Options struct {
 	Evidence ingest.Evidence
 	Accounts *accounts.Book
 	Footage  Footage // nil: there is no store to read
-	Location *time.Location
-	Name     string // of the station, for people; may be empty
+	// Desk gives what orders about footage are carried out with; the console says who
+	// gives them. Nil: there is none.
+	Desk func() *custody.Desk
+	// Retention is the retention file; nil: there is none that could be changed.
+	Retention Retention
+	Location  *time.Location
+	Name      string // of the station, for people; may be empty
 
 	Listen string // host:port
 	// Certificate is the console's; nil: no TLS, on a loopback address or behind a proxy
@@ -80,6 +86,10 @@ type Console struct {
 	handler  http.Handler
 	oidc     *oidcLogin // nil: no provider
 
+	life   context.Context // ends with Run
+	end    context.CancelFunc
+	orders sync.WaitGroup // that are being carried out
+
 	watching sync.Mutex
 	watched  map[viewing]time.Time // guarded by watching; since when
 
@@ -94,6 +104,7 @@ func New(o Options) (*Console, error) {
 		return nil, err
 	}
 	c := &Console{Options: o, told: map[string]time.Time{}, watched: map[viewing]time.Time{}}
+	c.life, c.end = context.WithCancel(context.Background())
 	var err error
 	if c.bundle, err = readCatalogues(); err != nil {
 		return nil, err

@@ -24,6 +24,19 @@ const (
 // slip in a table.
 var routes = map[string]string{
 	"GET /{$}":                                           "admin auditor itstaff officer",
+	"GET /admin/retention":                               "admin auditor",
+	"POST /admin/retention":                              "admin",
+	"POST /admin/retention/preview":                      "admin",
+	"GET /admin/holds":                                   "admin auditor",
+	"GET /admin/holds/new":                               "admin",
+	"POST /admin/holds":                                  "admin",
+	"GET /admin/holds/{hold}":                            "admin auditor",
+	"POST /admin/holds/{hold}/release":                   "admin",
+	"POST /admin/holds/{hold}/retry":                     "admin",
+	"GET /admin/disposal":                                "admin auditor",
+	"POST /admin/disposal":                               "admin",
+	"GET /admin/disposal/{plan}":                         "admin auditor",
+	"POST /admin/disposal/{plan}/apply":                  "admin",
 	"GET /admin/sessions":                                "admin auditor officer",
 	"GET /admin/sessions/{session}":                      "admin auditor officer",
 	"GET /admin/sessions/{session}/files/{file}":         "admin auditor officer",
@@ -34,7 +47,7 @@ var routes = map[string]string{
 
 // sample fills the wildcards of a route with what the world has.
 func sample(route string) (method, path string) {
-	method, path, _ = strings.Cut(strings.NewReplacer("{$}", "", "{session}", ofWang, "{file}", "3").Replace(route), " ")
+	method, path, _ = strings.Cut(strings.NewReplacer("{$}", "", "{session}", ofWang, "{file}", "3", "{hold}", "H-1", "{plan}", "P-1").Replace(route), " ")
 	return method, path
 }
 
@@ -44,7 +57,7 @@ var accountOf = map[accounts.Role]string{accounts.Officer: "wang", accounts.Audi
 // ledger.
 func TestWhoMaySeeWhichRoute(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := storedWorld(t, nil)
 	is := map[string]string{}
 	for _, p := range w.console.Pages() {
 		var roles []string
@@ -146,7 +159,7 @@ func TestAnOfficerSeesHisOwn(t *testing.T) {
 // again when it can.
 func TestNothingIsShownThatTheLedgerCannotHave(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := storedWorld(t, nil)
 	b := w.login("li")
 	if a := b.get("/admin/sessions?officer=012345&lang=zh-CN"); a.status != http.StatusOK || !strings.Contains(a.body, ofWang) || strings.Contains(a.body, ofLiu) {
 		t.Fatalf("the list: %d\n%s", a.status, a.body)

@@ -12,9 +12,9 @@ import (
 // maxBody bounds a form, in bytes; no page takes files in.
 const maxBody = 64 << 10
 
-// policy lets a page load nothing but what this server has in files of its own: what
+// contentPolicy lets a page load nothing but what this server has in files of its own: what
 // gets into a page as text can do nothing.
-const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; " +
+const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // guarded is what holds for every request, before anything looks at it.
@@ -26,7 +26,7 @@ func (c *Console) guarded(next http.Handler) http.Handler {
 	inner := csrf.Handler(c.sessions.LoadAndSave(next))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", policy)
+		h.Set("Content-Security-Policy", contentPolicy)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		// Not no-referrer: browsers would send "Origin: null" with our own forms.

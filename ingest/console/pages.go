@@ -45,6 +45,9 @@ func (c *Console) allPages() []Page {
 		[]Page{{Route: "GET /{$}", Name: "start", Roles: everybody, Unseen: true, Serve: c.start}},
 		c.sessionPages(),
 		c.playbackPages(),
+		c.retentionPages(),
+		c.holdPages(),
+		c.disposalPages(),
 		c.apiPages(),
 	)
 }

@@ -33,6 +33,8 @@ const (
 // Run serves until ctx ends. Where it can't, a person is told, once for each cause, and
 // it is tried again: nothing else of the daemon waits for it.
 func (c *Console) Run(ctx context.Context) {
+	defer c.orders.Wait() // their journal is closed after this
+	defer c.end()
 	told := ""
 	for {
 		err := c.Serve(ctx)

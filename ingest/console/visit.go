@@ -80,6 +80,12 @@ func (s Screen) With(data any) Screen {
 // says that times are uncertain.
 func (v *Visit) ClockTrusted() bool { return v.c.Station.Clock().Synchronised }
 
+// Admin tells whether the account may give orders.
+func (v *Visit) Admin() bool { return v.Account.Role == accounts.Admin }
+
+// Officer tells whether the account sees its own sessions only.
+func (v *Visit) Officer() bool { return v.Account.Role == accounts.Officer }
+
 // MenuItem is an entry of the menu.
 type MenuItem struct {
 	Name, Path string

@@ -24,6 +24,7 @@ import (
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/ledger"
 	"github.com/bodyworn/ingestd/storage/stationkey"
+	"github.com/bodyworn/ingestd/storage/storetest"
 )
 
 const password = "correct horse battery"
@@ -41,6 +42,11 @@ type world struct {
 	book     *accounts.Book
 	console  *console.Console
 	server   *httptest.Server
+	station  *ingest.Station
+	store    *storetest.Server // nil but in storedWorld
+	vault    *storage.Vault    // of store
+	rules    rulesFile
+	two      atomic.Bool // a second person is needed
 	shelf    shelf
 	weaker   bool         // sessions that are added are checked by the server only
 	ahead    atomic.Int64 // how far the clock of the delays is set ahead, in nanoseconds
@@ -51,7 +57,12 @@ type world struct {
 
 func newWorld(t *testing.T, change func(*console.Options)) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir()}
+	return newWorldOf(&world{t: t, dir: t.TempDir()}, change)
+}
+
+func newWorldOf(w *world, change func(*console.Options)) *world {
+	t := w.t
+	t.Helper()
 	w.open(change)
 	w.server = httptest.NewServer(w.console.Handler())
 	t.Cleanup(w.server.Close)
@@ -79,10 +90,13 @@ func (w *world) open(change func(*console.Options)) {
 	if w.evidence.Ledger, err = ledger.Open(t.Context(), filepath.Join(w.dir, "ledger"), ingest.LedgerSigner(key, "TEST-01"), func(ledger.Repair) {}); err != nil {
 		t.Fatal(err)
 	}
-	station := ingest.NewStation(ingest.Config{
-		ID: "TEST-01", Location: beijing, PartSize: 5 << 20, BufferMemory: 10 << 20, StationClock: func() device.StationClock { return device.StationClock{Synchronised: true} },
-	}, nil, w.journal, w.evidence)
-	w.book = accounts.NewBook(w.journal, station.Record, func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) })
+	if w.store != nil {
+		w.openStore()
+	}
+	w.station = ingest.NewStation(ingest.Config{
+		ID: "TEST-01", Location: beijing, Verification: ingest.ReadBack, PartSize: 5 << 20, BufferMemory: 10 << 20, StationClock: func() device.StationClock { return device.StationClock{Synchronised: true} },
+	}, w.vault, w.journal, w.evidence)
+	w.book = accounts.NewBook(w.journal, w.station.Record, func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) })
 	for _, a := range []accounts.Account{
 		{Name: "wang", Role: accounts.Officer, Officer: "012345"}, {Name: "li", Role: accounts.Auditor}, {Name: "it", Role: accounts.ITStaff}, {Name: "wulan", Role: accounts.Admin},
 	} {
@@ -95,12 +109,15 @@ func (w *world) open(change func(*console.Options)) {
 	w.addSession("20261124-083107-aaaaaaaa", "012345", "DSJ-0412", journal.StateSealed)
 	w.addSession("20261124-090210-bbbbbbbb", "067890", "DSJ-0420", journal.StateFailed)
 	o := console.Options{
-		Station: station, Journal: w.journal, Evidence: w.evidence, Accounts: w.book, Location: beijing, Listen: "127.0.0.1:0", Footage: &w.shelf,
+		Station: w.station, Journal: w.journal, Evidence: w.evidence, Accounts: w.book, Location: beijing, Listen: "127.0.0.1:0", Footage: &w.shelf,
 		Events: func(e ingest.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.events = append(w.events, e)
 		},
+	}
+	if w.vault != nil {
+		o.Desk, o.Retention = w.desk, &w.rules
 	}
 	if change != nil {
 		change(&o)
