@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,8 +13,8 @@ import (
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/ingest/register"
 	"github.com/bodyworn/ingestd/storage/embedded"
-	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 func (a *app) recordersCmd() *cobra.Command {
@@ -43,51 +41,38 @@ func (a *app) recordersCmd() *cobra.Command {
 }
 
 func (a *app) recordersAdd(ctx context.Context, r journal.Recorder) (err error) {
-	if strings.Trim(r.Serial, "0 \t") == "" {
-		return usage(fmt.Errorf("serial number %q names no recorder", r.Serial))
-	}
-	w, err := a.openRegister(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	if r.Profile != "" {
-		profiles, err := loadProfiles(w.cfg)
-		if err != nil {
-			return err
-		}
-		if _, ok := profiles.Named(r.Profile); !ok {
-			return exitError{exitNotFound, fmt.Errorf("there is no profile %q: `ingestd recorders profiles` lists them", r.Profile)}
-		}
-	}
-	r.AddedAt = w.journal.Now()
-	// The note is in no ledger: nothing could ever be taken out of it again.
-	if err := w.record(ctx, ledger.Entry{
-		Event: "recorder.registered", Recorder: r.Serial, Time: r.AddedAt,
-		Detail: map[string]string{"officer": r.Officer, "unit": r.Unit, "profile": r.Profile},
-	}); err != nil {
-		return err
-	}
-	return w.journal.AddRecorder(ctx, r)
+	return a.changeRegister(ctx, func(ctx context.Context, all register.Register) error { return all.Add(ctx, r) })
 }
 
 func (a *app) recordersRemove(ctx context.Context, serial string) (err error) {
+	return a.changeRegister(ctx, func(ctx context.Context, all register.Register) error { return all.Remove(ctx, serial) })
+}
+
+func (a *app) changeRegister(ctx context.Context, change func(context.Context, register.Register) error) (err error) {
 	w, err := a.openRegister(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	all, err := w.journal.Recorders(ctx)
-	if err != nil {
-		return err
+	err = change(ctx, register.Register{Journal: w.journal, Record: w.record, HasProfile: hasProfile(w.cfg)})
+	switch {
+	case errors.Is(err, register.ErrSerial):
+		return usage(err)
+	case errors.Is(err, register.ErrProfile):
+		return exitError{exitNotFound, err}
 	}
-	if !slices.ContainsFunc(all, func(r journal.Recorder) bool { return r.Serial == serial }) {
-		return exitError{exitNotFound, fmt.Errorf("recorder %s is not in the register", serial)}
+	return err
+}
+
+func hasProfile(cfg *configs.Config) func(name string) (bool, error) {
+	return func(name string) (bool, error) {
+		profiles, err := loadProfiles(cfg)
+		if err != nil {
+			return false, err
+		}
+		_, there := profiles.Named(name)
+		return there, nil
 	}
-	if err := w.record(ctx, ledger.Entry{Event: "recorder.removed", Recorder: serial}); err != nil {
-		return err
-	}
-	return w.journal.RemoveRecorder(ctx, serial)
 }
 
 // openRegister opens journal and ledger for a change of the register. A station that

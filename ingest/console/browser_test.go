@@ -173,9 +173,12 @@ func TestInABrowser(t *testing.T) {
 	if n := len(w.lines("auth.refused")); n != 1 {
 		t.Errorf("%d refusals in the ledger", n)
 	}
-	s.open("/")
-	s.waitFor("没有可以查看的页面")
-	s.checkLook("console-nothing")
+	s.open("/") // leads to the first page that he may see
+	s.waitFor("/admin/recorders")
+	for _, page := range []string{"recorders", "dock", "bucket", "health"} {
+		s.open("/admin/" + page)
+		s.checkLook("console-" + page)
+	}
 
 	unblock := w.blockLedger()
 	defer unblock()

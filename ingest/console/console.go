@@ -55,8 +55,11 @@ type Options struct {
 	Desk func() *custody.Desk
 	// Retention is the retention file; nil: there is none that could be changed.
 	Retention Retention
-	Location  *time.Location
-	Name      string // of the station, for people; may be empty
+	// HasProfile tells whether there is a profile of recorders of a name.
+	HasProfile func(name string) (bool, error)
+	Software   string // what runs, for people
+	Location   *time.Location
+	Name       string // of the station, for people; may be empty
 
 	Listen string // host:port
 	// Certificate is the console's; nil: no TLS, on a loopback address or behind a proxy

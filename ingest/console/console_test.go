@@ -24,6 +24,16 @@ const (
 // slip in a table.
 var routes = map[string]string{
 	"GET /{$}":                                           "admin auditor itstaff officer",
+	"GET /admin/recorders":                               "admin auditor itstaff",
+	"POST /admin/recorders":                              "admin",
+	"POST /admin/recorders/remove":                       "admin",
+	"GET /admin/dock":                                    "admin itstaff",
+	"GET /admin/ledger":                                  "admin auditor",
+	"GET /admin/bucket":                                  "admin auditor itstaff",
+	"POST /admin/bucket":                                 "admin itstaff",
+	"GET /admin/stats":                                   "admin auditor",
+	"GET /api/v1/stats":                                  "admin auditor",
+	"GET /admin/health":                                  "admin auditor itstaff",
 	"GET /admin/retention":                               "admin auditor",
 	"POST /admin/retention":                              "admin",
 	"POST /admin/retention/preview":                      "admin",

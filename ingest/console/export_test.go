@@ -11,3 +11,6 @@ func (c *Console) Add(p Page) {
 
 // MaxBody is how large a form may be.
 const MaxBody = maxBody
+
+// Said are the messages that one page may have another show.
+var Said = said

@@ -61,6 +61,12 @@ func (v *Visit) holdForm(value func(string) string) holdForm {
 	}
 }
 
+// day is the beginning of a day as people write it.
+func (v *Visit) day(text string) (time.Time, bool) {
+	at, err := time.ParseInLocation(time.DateOnly, text, v.location)
+	return at, err == nil
+}
+
 // find looks for what is asked for; what is wrong with the asking is in f.Wrong.
 func (v *Visit) find(d *custody.Desk, f *holdForm) error {
 	if f.Session != "" {
@@ -75,8 +81,8 @@ func (v *Visit) find(d *custody.Desk, f *holdForm) error {
 		if text == "" {
 			continue
 		}
-		var err error
-		if *day, err = time.ParseInLocation(time.DateOnly, text, v.location); err != nil {
+		var ok bool
+		if *day, ok = v.day(text); !ok {
 			f.Wrong = v.T("hold.day_wrong")
 			return nil
 		}

@@ -18,11 +18,15 @@ const orderPatience = 20 * time.Second
 // desk is where the account gives orders about stored footage.
 func (v *Visit) desk() (*custody.Desk, error) {
 	if v.c.Desk == nil {
-		return nil, Problem{Status: http.StatusServiceUnavailable, Code: "no_desk"}
+		return nil, v.noDesk()
 	}
 	d := v.c.Desk()
 	d.Person, d.Actor = v.Account.Actor(), v.Account.Actor()
 	return d, nil
+}
+
+func (v *Visit) noDesk() error {
+	return Problem{Status: http.StatusServiceUnavailable, Code: "no_desk"}
 }
 
 // carryOut has an order carried out to its end, also where the browser goes away, and
@@ -54,7 +58,7 @@ func (v *Visit) carryOut(order func(context.Context) error) (done bool, err erro
 }
 
 // said are the messages that a page may show because another one has led to it.
-var said = []string{"hold_added", "hold_released", "hold_asked", "hold_going_on", "plan_none", "plan_applied", "plan_asked", "plan_going_on", "plan_left", "retention_saved"}
+var said = []string{"hold_added", "hold_released", "hold_asked", "hold_going_on", "plan_none", "plan_applied", "plan_asked", "plan_going_on", "plan_left", "retention_saved", "recorder_saved", "recorder_removed", "bucket_looked"}
 
 // goTo leads to another page, which says what was done.
 func (v *Visit) goTo(path, say string) error {

@@ -48,6 +48,10 @@ func (c *Console) allPages() []Page {
 		c.retentionPages(),
 		c.holdPages(),
 		c.disposalPages(),
+		c.recorderPages(),
+		c.stationPages(),
+		c.ledgerPages(),
+		c.statsPages(),
 		c.apiPages(),
 	)
 }
@@ -58,7 +62,7 @@ func (c *Console) start(v *Visit) error {
 		http.Redirect(v.w, v.r, m.Path, http.StatusSeeOther)
 		return nil
 	}
-	return v.Show("start.html", nil)
+	return Problem{Status: http.StatusNotFound, Code: "not_found"}
 }
 
 // routes is all that is served. What is not among the pages shows nothing of the

@@ -223,10 +223,11 @@ func (s *stored) Read(p []byte) (n int, err error) {
 	}
 	n, err = s.body.Read(p)
 	s.at += int64(n)
-	if err == io.EOF && s.at < s.file.Entry.Size {
+	ended := errors.Is(err, io.EOF)
+	if ended && s.at < s.file.Entry.Size {
 		err = fmt.Errorf("the store gives %d of the %d bytes of %s: %w", s.at, s.file.Entry.Size, s.file.Object.Key, io.ErrUnexpectedEOF)
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && (!ended || s.at < s.file.Entry.Size) {
 		s.err = err
 	}
 	return n, err

@@ -39,7 +39,7 @@ func (v *Visit) Context() context.Context { return v.r.Context() }
 // Record writes to the ledger what the account does. What comes of it comes after.
 func (v *Visit) Record(e ledger.Entry) error {
 	e.Actor = v.Account.Actor()
-	if e.Session == "" {
+	if e.Session == "" && v.Session.ID != "" {
 		e.Session, e.Recorder, e.Officer = v.Session.ID, v.Session.Recorder, v.Session.Officer
 	}
 	return v.c.write(v.Context(), e)
@@ -85,6 +85,14 @@ func (v *Visit) Admin() bool { return v.Account.Role == accounts.Admin }
 
 // Officer tells whether the account sees its own sessions only.
 func (v *Visit) Officer() bool { return v.Account.Role == accounts.Officer }
+
+// Technical tells whether the account looks after the machine.
+func (v *Visit) Technical() bool {
+	return v.Account.Role == accounts.Admin || v.Account.Role == accounts.ITStaff
+}
+
+// Footage tells whether the account may know what footage there is.
+func (v *Visit) Footage() bool { return slices.Contains(ofFootage, v.Account.Role) }
 
 // MenuItem is an entry of the menu.
 type MenuItem struct {

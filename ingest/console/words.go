@@ -102,6 +102,9 @@ func (w Words) Day(t time.Time) string {
 // Size is a number of bytes for people, in powers of ten as disks are sold.
 func (w Words) Size(bytes int64) string { return humanize.Bytes(uint64(max(0, bytes))) }
 
+// Bytes is Size of a number that is known.
+func (w Words) Bytes(n *int64) string { return w.Size(*n) }
+
 // Clock tells how far off a recorder's clock was, in words: + is fast.
 func (w Words) Clock(r device.ClockReading) string {
 	switch {

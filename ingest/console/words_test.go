@@ -13,7 +13,11 @@ import (
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
+	"github.com/bodyworn/ingestd/ingest/console"
+	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/policy"
 )
 
 // catalogues reads all messages of a language.
@@ -99,6 +103,32 @@ func TestBothLanguagesSayEverything(t *testing.T) {
 	}
 	for _, v := range []string{ingest.ReadBack, ingest.ChecksumOnly} {
 		asked["verification."+v], asked["files.sum."+v] = true, true
+	}
+	for _, s := range []ingest.SlotState{
+		ingest.Empty, ingest.Identifying, ingest.Queued, ingest.Copying, ingest.Verifying, ingest.Finalizing, ingest.Safe, ingest.Failed, ingest.UnknownDevice, ingest.Conflict, ingest.RemovedEarly,
+	} {
+		asked["slot."+string(s)] = true
+	}
+	for _, c := range []string{ingest.CheckJournal, ingest.CheckSelfTest, ingest.CheckStore, ingest.CheckBucket, ingest.CheckWritable, ingest.CheckClock} {
+		asked["check."+c] = true
+	}
+	for _, s := range []storage.Severity{storage.SeverityError, storage.SeverityWarning, storage.SeverityNote} {
+		asked["severity."+string(s)] = true
+	}
+	for _, s := range []journal.PlanState{journal.PlanOpen, journal.PlanApplying, journal.PlanApplied, journal.PlanVoid} {
+		asked["plan.state."+string(s)] = true
+	}
+	for _, k := range []custody.ReasonKind{custody.Locked, custody.Ruled, custody.Permanent, custody.OnHold, custody.Shared, custody.Undecided, custody.NotStored, custody.Documents, custody.Differs} {
+		asked["kept.because."+string(k)] = true
+	}
+	for _, e := range []string{string(policy.Longer), string(policy.Stays), custody.EffectSame, custody.EffectUndecided} {
+		asked["effect."+e] = true
+	}
+	for _, by := range journal.StatsKinds {
+		asked["stats.by."+string(by)] = true
+	}
+	for _, s := range console.Said {
+		asked["said."+s] = true
 	}
 	w := newWorld(t, nil)
 	for _, p := range w.console.Pages() {

@@ -1,0 +1,120 @@
+package console
+
+import (
+	"context"
+	"crypto/x509"
+	"time"
+
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/accounts"
+	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage"
+)
+
+// stationPages tell how the station is: its slots, its bucket, its health.
+func (c *Console) stationPages() []Page {
+	technical := []accounts.Role{accounts.ITStaff, accounts.Admin}
+	watch := []accounts.Role{accounts.Auditor, accounts.ITStaff, accounts.Admin}
+	return []Page{
+		{Route: "GET /admin/dock", Name: "dock", Roles: technical, Menu: 6, Serve: c.dock},
+		{Route: "GET /admin/bucket", Name: "bucket", Roles: watch, Menu: 8, Serve: c.bucket},
+		{Route: "POST /admin/bucket", Name: "bucket-look", Roles: technical, Serve: c.bucketLook},
+		{Route: "GET /admin/health", Name: "health", Roles: watch, Menu: 10, Serve: c.health},
+	}
+}
+
+// dock is the metal one, slot by slot, as the board tells it.
+func (c *Console) dock(v *Visit) error { return v.Show("dock.html", c.Station.Slots()) }
+
+type bucketScreen struct {
+	Findings []storage.Finding
+	At       time.Time // zero: not looked at since the daemon started
+	Bad      int
+}
+
+func (c *Console) bucket(v *Visit) error {
+	s := bucketScreen{}
+	s.Findings, s.At = c.Station.LastAudit()
+	for _, f := range s.Findings {
+		if f.Severity != storage.SeverityNote {
+			s.Bad++
+		}
+	}
+	return v.Show("bucket.html", s)
+}
+
+// bucketLook has the settings of the bucket looked at now.
+func (c *Console) bucketLook(v *Visit) error {
+	if c.Desk == nil {
+		return v.noDesk()
+	}
+	done, err := v.carryOut(func(ctx context.Context) error {
+		_, err := c.Station.Audit(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !done {
+		return v.goTo("/admin/bucket", "plan_going_on")
+	}
+	return v.goTo("/admin/bucket", "bucket_looked")
+}
+
+// healthScreen is what IT staff look at first.
+type healthScreen struct {
+	Checks   []ingest.Check
+	AllReady bool
+	Room     ingest.Room
+	RoomErr  string
+	Counts   journal.Counts
+	Clock    device.StationClock
+	Software string
+	// CertificateEnds is when browsers stop to trust the console; zero: it has none.
+	CertificateEnds time.Time
+	CertificateSoon bool
+	AuditAt         time.Time
+	AuditBad        int
+	LedgerSize      int64
+}
+
+// certificateSoon is how long before its end a certificate is warned of.
+const certificateSoon = 30 * 24 * time.Hour
+
+func (c *Console) health(v *Visit) error {
+	if c.Desk == nil {
+		return v.noDesk()
+	}
+	ctx := v.Context()
+	s := healthScreen{Checks: c.Station.Ready(ctx), AllReady: true, Clock: c.Station.Clock(), Software: c.Software}
+	for _, check := range s.Checks {
+		s.AllReady = s.AllReady && check.Ready
+	}
+	var err error
+	if s.Room, err = c.Station.Room(ctx); err != nil {
+		s.RoomErr = err.Error()
+	}
+	if s.Counts, err = c.Journal.Counts(ctx); err != nil {
+		return err
+	}
+	if s.LedgerSize, err = c.Evidence.Ledger.Size(); err != nil {
+		return err
+	}
+	if c.Certificate != nil && len(c.Certificate.Certificate) > 0 {
+		leaf, err := x509.ParseCertificate(c.Certificate.Certificate[0])
+		if err != nil {
+			return err
+		}
+		s.CertificateEnds = leaf.NotAfter
+		s.CertificateSoon = time.Until(leaf.NotAfter) < certificateSoon
+	}
+	findings, at := c.Station.LastAudit()
+	s.AuditAt = at
+	for _, f := range findings {
+		if f.Severity != storage.SeverityNote {
+			s.AuditBad++
+		}
+	}
+	return v.Show("health.html", s)
+}
