@@ -35,7 +35,7 @@ func (a *app) recordersCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.recordersRemove(cmd.Context(), args[0]) },
 	}
 	return group("recorders", "The register of recorders (台账), and the makes that are known", add, remove, a.recordersProfilesCmd(), a.recordersTestCmd(), &cobra.Command{
-		Use: "list", Short: "List the register", Args: cobra.NoArgs,
+		Use: "list", Short: "List the register", Args: cobra.NoArgs, Annotations: isList,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.recordersList(cmd.Context()) },
 	})
 }
@@ -114,19 +114,15 @@ func (a *app) recordersList(ctx context.Context) (err error) {
 		return err
 	}
 	loc := w.cfg.Station.Timezone
-	if a.output == "json" {
-		items := []map[string]any{}
-		for _, r := range all {
-			items = append(items, map[string]any{"serial": r.Serial, "officer_id": r.Officer, "unit": r.Unit, "profile": r.Profile, "note": r.Note, "added_at": known(r.AddedAt, loc)})
-		}
-		return printJSON(a.out, map[string]any{"schema": "ingestd.recorders/1", "items": items})
+	items := []map[string]any{}
+	for _, r := range all {
+		items = append(items, map[string]any{"serial": r.Serial, "officer_id": r.Officer, "unit": r.Unit, "profile": r.Profile, "note": r.Note, "added_at": known(r.AddedAt, loc)})
 	}
 	var rows [][]any
 	for _, r := range all {
 		rows = append(rows, []any{r.Serial, orDash(r.Officer), orDash(tame(r.Unit)), orDash(r.Profile), orDash(r.Note), when(r.AddedAt, loc)})
 	}
-	printTable(a.out, []string{"SERIAL", "OFFICER", "UNIT", "PROFILE", "NOTE", "ADDED"}, rows)
-	return nil
+	return printList(a, "ingestd.recorders/1", items, "", []string{"SERIAL", "OFFICER", "UNIT", "PROFILE", "NOTE", "ADDED"}, rows)
 }
 
 func (a *app) configCmd() *cobra.Command {
@@ -136,7 +132,7 @@ func (a *app) configCmd() *cobra.Command {
 			RunE: func(*cobra.Command, []string) error { return a.configCheck() },
 		},
 		&cobra.Command{
-			Use: "show", Short: "Show every setting that is in use and where it comes from", Args: cobra.NoArgs,
+			Use: "show", Short: "Show every setting that is in use and where it comes from", Args: cobra.NoArgs, Annotations: isList,
 			RunE: func(*cobra.Command, []string) error { return a.configShow() },
 		})
 }
@@ -169,23 +165,19 @@ func (a *app) configShow() error {
 	if err != nil {
 		return err
 	}
-	if a.output == "json" {
-		items := []map[string]string{}
-		for _, s := range cfg.Effective() {
-			item := map[string]string{"key": s.Key, "value": s.Value, "source": s.Source}
-			if digest := digestOf(cfg, s); digest != "" {
-				item["rules_sha256"] = digest
-			}
-			items = append(items, item)
+	items := []map[string]string{}
+	for _, s := range cfg.Effective() {
+		item := map[string]string{"key": s.Key, "value": s.Value, "source": s.Source}
+		if digest := digestOf(cfg, s); digest != "" {
+			item["rules_sha256"] = digest
 		}
-		return printJSON(a.out, map[string]any{"schema": "ingestd.config/1", "items": items})
+		items = append(items, item)
 	}
 	var rows [][]any
 	for _, s := range cfg.Effective() {
 		rows = append(rows, []any{s.Key, shownValue(cfg, s), s.Source})
 	}
-	printTable(a.out, []string{"SETTING", "VALUE", "FROM"}, rows)
-	return nil
+	return printList(a, "ingestd.config/1", items, "", []string{"SETTING", "VALUE", "FROM"}, rows)
 }
 
 // shownValue is a setting's value, for a file with rules with what it says: the path

@@ -115,7 +115,7 @@ func (a *app) tellPlan(p *custody.Plan, loc *time.Location) error {
 			len(s.Objects), size(s.Bytes), viewedWords(s.Viewed, loc), "未检查", orDash(strings.Join(s.NearHold, ", "))})
 	}
 	if len(rows) > 0 {
-		printTable(a.out, []string{"SESSION", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "DAYS", "RULE", "OBJECTS", "SIZE", "VIEWED", "GAPS", "NEAR HOLD"}, rows, 6, 8, 9)
+		a.printTable([]string{"SESSION", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "DAYS", "RULE", "OBJECTS", "SIZE", "VIEWED", "GAPS", "NEAR HOLD"}, rows, 6, 8, 9)
 		fmt.Fprintln(a.out)
 	}
 	counts := map[custody.ReasonKind]int{}
@@ -312,7 +312,7 @@ func (a *app) retentionPreview(ctx context.Context, days int) (err error) {
 			viewedWords(s.Viewed, loc), "未检查", orDash(strings.Join(s.NearHold, ", "))})
 	}
 	if len(rows) > 0 {
-		printTable(a.out, []string{"SESSION", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "RECORDINGS", "SIZE", "VIEWED", "GAPS", "NEAR HOLD"}, rows, 6, 7)
+		a.printTable([]string{"SESSION", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "RECORDINGS", "SIZE", "VIEWED", "GAPS", "NEAR HOLD"}, rows, 6, 7)
 	}
 	fmt.Fprintln(a.out, p.Words())
 	return nil

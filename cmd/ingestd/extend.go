@@ -59,7 +59,7 @@ func (a *app) printLengthened(r custody.Lengthened, loc *time.Location) {
 			}
 			rows = append(rows, []any{e.Session, when(e.From, loc), until, e.Rule, e.Objects, orDash(tame(e.Why))})
 		}
-		printTable(a.out, []string{"SESSION", "LOCKED UNTIL", "NOW UNTIL", "RULE", "OBJECTS", "WHY"}, rows, 5)
+		a.printTable([]string{"SESSION", "LOCKED UNTIL", "NOW UNTIL", "RULE", "OBJECTS", "WHY"}, rows, 5)
 	}
 	fmt.Fprintln(a.out, lengthenedWords(r))
 }

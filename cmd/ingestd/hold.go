@@ -60,7 +60,7 @@ has · 5 no such hold.`,
 	})
 	release.Flags().StringVar(&f.reason, "reason", "", "why, for the ledger; no names of people")
 	list := &cobra.Command{
-		Use: "list", Short: "List the holds that are not released, the latest first", Args: cobra.NoArgs,
+		Use: "list", Short: "List the holds that are not released, the latest first", Args: cobra.NoArgs, Annotations: isList,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.holdList(cmd.Context(), all) },
 	}
 	list.Flags().BoolVar(&all, "all", false, "the released ones too")
@@ -272,9 +272,5 @@ func (a *app) holdList(ctx context.Context, all bool) (err error) {
 		items = append(items, holdToJSON(h, loc))
 		rows = append(rows, []any{h.ID, h.State, orDash(tame(h.Case)), when(h.AddedAt, loc), h.AddedBy, len(h.Of), orDash(tame(h.Reason))})
 	}
-	if a.output == "json" {
-		return printJSON(a.out, map[string]any{"schema": "ingestd.holds/1", "items": items})
-	}
-	printTable(a.out, []string{"HOLD", "STATE", "CASE", "ADDED", "BY", "KEEPS", "REASON"}, rows, 6)
-	return nil
+	return printList(a, "ingestd.holds/1", items, "", []string{"HOLD", "STATE", "CASE", "ADDED", "BY", "KEEPS", "REASON"}, rows, 6)
 }

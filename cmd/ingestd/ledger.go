@@ -27,7 +27,7 @@ func (a *app) ledgerTailCmd() *cobra.Command {
 	var lines int
 	var from int64
 	cmd := &cobra.Command{
-		Use: "tail", Short: "Show the last entries, or those from an index on", Args: cobra.NoArgs,
+		Use: "tail", Short: "Show the last entries, or those from an index on", Args: cobra.NoArgs, Annotations: isList,
 		Long: `tail shows the last entries of the ledger. With --from it shows those from that
 index on, all of them unless -n is given too. It may run beside the daemon.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -82,7 +82,7 @@ func (a *app) ledgerTail(ctx context.Context, span func(size int64) (first, end 
 			}
 		}
 	}
-	if a.output == "json" {
+	if a.output == asJSON {
 		return printJSON(a.out, map[string]any{"schema": "ingestd.ledger-entries/1", "size": size, "items": items})
 	}
 	var rows [][]any
@@ -90,8 +90,7 @@ func (a *app) ledgerTail(ctx context.Context, span func(size int64) (first, end 
 		e := i.Entry
 		rows = append(rows, []any{i.Index, when(e.Time, l.cfg.Station.Timezone), e.Event, orDash(tame(e.Session)), tame(e.Actor), orDash(tame(e.Reason))})
 	}
-	printTable(a.out, []string{"INDEX", "TIME", "EVENT", "SESSION", "ACTOR", "REASON"}, rows, 1)
-	return nil
+	return printList(a, "ingestd.ledger-entries/1", items, "", []string{"INDEX", "TIME", "EVENT", "SESSION", "ACTOR", "REASON"}, rows, 1)
 }
 
 func (a *app) ledgerCheckpointCmd() *cobra.Command {

@@ -50,7 +50,9 @@ func (e exitError) Unwrap() error { return e.err }
 // app is what all commands share.
 type app struct {
 	configFile string
-	output     string // table or json
+	output     string // one of the forms in list.go
+	lang       string // of what people read
+	noHeaders  bool
 	quiet      bool
 	noProgress bool
 	catalog    string // folder of a catalog whose sessions are shown; empty: the station's
@@ -109,18 +111,15 @@ Exit codes: 0 done · 1 failed · 2 wrong command line · 3 finished, with findi
 4 refused by policy · 5 not found · 6 configuration not valid · 7 another ingestd
 works on the same state · 130 interrupted.`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: cobra.NoArgs,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if a.output != "table" && a.output != "json" {
-				return usage(fmt.Errorf("-o %s: it is table or json", a.output))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:              cobra.NoArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.checkForm(cmd) },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "settings `FILE` (default "+configs.DefaultPath+" if it is there)")
-	flags.StringVarP(&a.output, "output", "o", "table", "form of the result: table or json")
+	flags.StringVarP(&a.output, "output", "o", "table", "form of the result: table or json; of lists jsonl and csv too")
+	flags.BoolVar(&a.noHeaders, "no-headers", false, "no line of headings above tables")
+	flags.StringVar(&a.lang, "lang", "", "`LANGUAGE` of headings: zh-CN or en; empty: as LC_ALL, LC_MESSAGES or LANG say")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print the result and errors only")
 	flags.BoolVar(&a.noProgress, "no-progress", false, "no progress bar on a terminal")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
@@ -128,7 +127,7 @@ works on the same state · 130 interrupted.`,
 		a.recordersCmd(), a.slotsCmd(), a.demoCmd(), a.doctorCmd(), a.configCmd(), a.storeCmd(), a.privilegedCmd(), a.versionCmd())
 	root.AddCommand(a.ledgerCmd())
 	root.AddCommand(a.keyCmd())
-	root.AddCommand(a.tagCmd(), a.holdCmd(), a.catalogCmd(), a.userCmd(), a.setupCmd())
+	root.AddCommand(a.tagCmd(), a.holdCmd(), a.catalogCmd(), a.userCmd(), a.setupCmd(), a.statsCmd(), a.manCmd(root))
 	usageErrors(root)
 	return root
 }

@@ -9,8 +9,6 @@ import (
 	"unicode"
 
 	"github.com/dustin/go-humanize"
-	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
@@ -23,30 +21,6 @@ func printJSON(w io.Writer, v any) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-// printTable writes rows for people; columns stay aligned with Chinese in them.
-func printTable(w io.Writer, header []string, rows [][]any, rightAligned ...int) {
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	style := table.StyleLight
-	style.Options = table.OptionsNoBordersAndSeparators
-	style.Format.Header = text.FormatDefault
-	t.SetStyle(style)
-	var columns []table.ColumnConfig
-	for _, n := range rightAligned {
-		columns = append(columns, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
-	}
-	t.SetColumnConfigs(columns)
-	row := table.Row{}
-	for _, h := range header {
-		row = append(row, h)
-	}
-	t.AppendHeader(row)
-	for _, r := range rows {
-		t.AppendRow(r)
-	}
-	t.Render()
 }
 
 // sessionJSON is a session for machines.

@@ -21,7 +21,7 @@ const sysfs = "/sys"
 
 func (a *app) recordersProfilesCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "profiles", Short: "List the makes of recorders that are known", Args: cobra.NoArgs,
+		Use: "profiles", Short: "List the makes of recorders that are known", Args: cobra.NoArgs, Annotations: isList,
 		RunE: func(*cobra.Command, []string) error { return a.recordersProfiles() },
 	}
 }
@@ -50,16 +50,13 @@ func (a *app) recordersProfiles() error {
 	if err != nil {
 		return err
 	}
-	if a.output == "json" {
-		items := []profileJSON{}
-		for _, p := range set {
-			items = append(items, profileJSON{
-				Name: p.Name, TitleEn: p.Title.En, TitleZh: p.Title.Zh, TestedWith: p.TestedWith, Access: string(p.Access),
-				Signs: p.Match.Signs(), ClockRead: string(p.Clock.Read), ClockSet: string(p.Clock.Set),
-				Battery: string(p.Battery), Commands: p.Commands != nil, File: p.File,
-			})
-		}
-		return printJSON(a.out, map[string]any{"schema": "ingestd.profiles/1", "items": items})
+	items := []profileJSON{}
+	for _, p := range set {
+		items = append(items, profileJSON{
+			Name: p.Name, TitleEn: p.Title.En, TitleZh: p.Title.Zh, TestedWith: p.TestedWith, Access: string(p.Access),
+			Signs: p.Match.Signs(), ClockRead: string(p.Clock.Read), ClockSet: string(p.Clock.Set),
+			Battery: string(p.Battery), Commands: p.Commands != nil, File: p.File,
+		})
 	}
 	var rows [][]any
 	for _, p := range set {
@@ -67,8 +64,7 @@ func (a *app) recordersProfiles() error {
 			p.Name, p.Title.Zh, p.Access, strings.Join(p.Match.Signs(), ", "), p.Clock.Read, p.Clock.Set, p.TestedWith,
 		})
 	}
-	printTable(a.out, []string{"PROFILE", "TITLE", "ACCESS", "KNOWN BY", "CLOCK READ", "SET", "TESTED WITH"}, rows)
-	return nil
+	return printList(a, "ingestd.profiles/1", items, "", []string{"PROFILE", "TITLE", "ACCESS", "KNOWN BY", "CLOCK READ", "SET", "TESTED WITH"}, rows)
 }
 
 func (a *app) recordersTestCmd() *cobra.Command {
@@ -245,9 +241,6 @@ func (a *app) testUSB(set profile.Set, sys, port string) error {
 	if port != "" && len(items) == 0 {
 		return exitError{exitNotFound, fmt.Errorf("nothing is in port %s; `ingestd recorders test usb` lists what is plugged in", port)}
 	}
-	if a.output == "json" {
-		return printJSON(a.out, map[string]any{"schema": "ingestd.usb-test/1", "items": items})
-	}
 	var rows [][]any
 	for _, i := range items {
 		found := orDash(i.Decides)
@@ -257,8 +250,7 @@ func (a *app) testUSB(set profile.Set, sys, port string) error {
 		name := strings.TrimSpace(i.Manufacturer + " " + i.Product)
 		rows = append(rows, []any{i.Port, i.ID, orDash(shown(name)), orDash(shown(i.Serial)), strings.Join(i.Interfaces, " "), orDash(strings.Join(i.Disks, " ")), found})
 	}
-	printTable(a.out, []string{"PORT", "ID", "NAME", "SERIAL", "INTERFACES", "DISKS", "PROFILE"}, rows)
-	return nil
+	return printList(a, "ingestd.usb-test/1", items, "", []string{"PORT", "ID", "NAME", "SERIAL", "INTERFACES", "DISKS", "PROFILE"}, rows)
 }
 
 func plugged(set profile.Set, d usb.Device) pluggedJSON {

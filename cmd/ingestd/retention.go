@@ -151,7 +151,7 @@ func (a *app) retentionCheck(ctx context.Context, file string) (err error) {
 		}
 	}
 	if len(rows) > 0 {
-		printTable(a.out, []string{"SESSION", "EFFECT", "LOCKED UNTIL", "KEPT UNTIL BY IT", "RULE", "WHY"}, rows)
+		a.printTable([]string{"SESSION", "EFFECT", "LOCKED UNTIL", "KEPT UNTIL BY IT", "RULE", "WHY"}, rows)
 	}
 	fmt.Fprintf(a.out, `sessions: %d; %d longer, %d stays, %d same, %d undecided; besides %d not ended, decided when they are sealed
 longer 延长  the file asks for more than they are locked for; once it is in force (retention.policy), the daemon extends their locks

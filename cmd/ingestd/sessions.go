@@ -15,11 +15,24 @@ import (
 )
 
 func (a *app) sessionsCmd() *cobra.Command {
-	sessions := group("sessions", "What has been taken in",
-		&cobra.Command{
-			Use: "list", Short: "List the sessions, the latest first", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.sessionsList(cmd.Context()) },
-		},
+	var f sessionFilter
+	list := &cobra.Command{
+		Use: "list", Short: "List the sessions, the latest first", Args: cobra.NoArgs, Annotations: isList,
+		Long: `list shows the sessions that all of the given flags match, the latest first. With --limit
+the result says where it goes on, as "next" in JSON and on standard error elsewhere: give
+that to --cursor.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.sessionsList(cmd.Context(), f) },
+	}
+	flags := list.Flags()
+	flags.StringVar(&f.officer, "officer", "", "sessions of the officer with this `ID`")
+	flags.StringVar(&f.recorder, "recorder", "", "sessions of the recorder with this `SERIAL` number")
+	flags.StringVar(&f.state, "state", "", "`STATE`: open, sealing, sealed or failed")
+	flags.StringVar(&f.from, "from", "", "first `DATE` of docking, such as 2026-11-24")
+	flags.StringVar(&f.to, "to", "", "last `DATE` of docking")
+	flags.BoolVar(&f.held, "held", false, "only those on hold (保全)")
+	flags.IntVar(&f.limit, "limit", 0, "`NUMBER` of sessions at most; 0: all")
+	flags.StringVar(&f.cursor, "cursor", "", "go on where the `PLACE` says that the result before has ended")
+	sessions := group("sessions", "What has been taken in", list,
 		&cobra.Command{
 			Use: "show ID", Short: "Show one session with every path of the recorder", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error { return a.sessionsShow(cmd.Context(), args[0]) },
@@ -28,36 +41,85 @@ func (a *app) sessionsCmd() *cobra.Command {
 	return sessions
 }
 
-func (a *app) sessionsList(ctx context.Context) (err error) {
+// sessionFilter says which sessions are listed.
+type sessionFilter struct {
+	officer, recorder, state, from, to, cursor string
+	held                                       bool
+	limit                                      int
+}
+
+// pageOfSessions is how many are read at once.
+const pageOfSessions = 500
+
+func (f sessionFilter) query(loc *time.Location) (q journal.Query, err error) {
+	q = journal.Query{Officer: f.officer, Recorder: f.recorder, State: journal.SessionState(f.state), Limit: pageOfSessions}
+	states := []journal.SessionState{"", journal.StateOpen, journal.StateSealing, journal.StateSealed, journal.StateFailed}
+	if !slices.Contains(states, q.State) {
+		return q, fmt.Errorf("--state %s: it is open, sealing, sealed or failed", f.state)
+	}
+	if f.limit < 0 {
+		return q, fmt.Errorf("--limit %d: must not be negative", f.limit)
+	}
+	days, err := holdFlags{from: f.from, to: f.to}.query(loc)
+	if err != nil {
+		return q, err
+	}
+	if q.From = days.From; !days.To.IsZero() {
+		q.To = days.To.AddDate(0, 0, 1)
+	}
+	if f.cursor != "" {
+		if q.After, err = journal.ParsePlace(f.cursor); err != nil {
+			return q, fmt.Errorf("--cursor %s: %w", f.cursor, err)
+		}
+	}
+	return q, nil
+}
+
+func (a *app) sessionsList(ctx context.Context, f sessionFilter) (err error) {
 	w, err := a.openSessions()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	all, err := w.journal.Sessions(ctx)
+	loc := w.cfg.Station.Timezone
+	q, err := f.query(loc)
 	if err != nil {
-		return err
+		return usage(err)
 	}
 	m, err := w.marks(ctx)
 	if err != nil {
 		return err
 	}
-	loc := w.cfg.Station.Timezone
-	if a.output == "json" {
-		items := []sessionJSON{}
-		for _, s := range all {
-			j := toJSON(s, nil, loc)
-			m.addTo(&j)
-			items = append(items, j)
+	var all []journal.Session
+	next := ""
+	for more := true; more && next == ""; {
+		var page []journal.Row
+		if page, more, err = w.journal.Find(ctx, q); err != nil {
+			return err
 		}
-		return printJSON(a.out, map[string]any{"schema": "ingestd.sessions/1", "items": items})
+		for n, r := range page {
+			q.After = journal.Place{DockedAt: r.DockedAt, ID: r.ID}
+			if f.held && len(m.holds[r.ID]) == 0 {
+				continue
+			}
+			all = append(all, r.Session)
+			if len(all) == f.limit && (more || n+1 < len(page)) {
+				next = q.After.String()
+				break
+			}
+		}
 	}
-	var rows [][]any
+	items, rows := []sessionJSON{}, [][]any{}
 	for _, s := range all {
+		j := toJSON(s, nil, loc)
+		m.addTo(&j)
+		items = append(items, j)
 		rows = append(rows, []any{s.ID, stateWords(s), orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.RetainUntil, loc), orDash(m.words(s.ID)), orDash(tame(s.Reason))})
 	}
-	printTable(a.out, []string{"SESSION", "STATE", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "TAGS AND HOLDS", "REASON"}, rows)
-	return nil
+	if next != "" && a.output != asJSON && !a.quiet {
+		fmt.Fprintf(a.err, "there are more: --cursor %s\n", next)
+	}
+	return printList(a, "ingestd.sessions/1", items, next, []string{"SESSION", "STATE", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "TAGS AND HOLDS", "REASON"}, rows)
 }
 
 func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
@@ -123,7 +185,7 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		}
 		rows = append(rows, []any{shown(f.Entry.Path), f.Entry.Kind, bytes, f.State, orDash(f.SHA256), orDash(tame(f.Reason + f.Entry.Note))})
 	}
-	printTable(a.out, []string{"PATH", "KIND", "BYTES", "STATE", "SHA-256", "NOTE"}, rows, 3)
+	a.printTable([]string{"PATH", "KIND", "BYTES", "STATE", "SHA-256", "NOTE"}, rows, 3)
 	return nil
 }
 

@@ -31,7 +31,7 @@ kind of recorder that is used, or give both ports with one name each.`,
 	}
 	learn.Flags().IntVar(&count, "count", 0, "`NUMBER` of slots; 0: until Ctrl-C")
 	return group("slots", "The slots (槽位): which USB socket is which", learn, &cobra.Command{
-		Use: "list", Short: "List the slots and what is plugged in, without opening it", Args: cobra.NoArgs,
+		Use: "list", Short: "List the slots and what is plugged in, without opening it", Args: cobra.NoArgs, Annotations: isList,
 		RunE: func(*cobra.Command, []string) error { return a.slotsList() },
 	})
 }
@@ -122,13 +122,9 @@ func (a *app) slotsList() error {
 			items[n].Profile = p.Name
 		}
 	}
-	if a.output == "json" {
-		return printJSON(a.out, map[string]any{"schema": "ingestd.slots/1", "items": items})
-	}
 	var rows [][]any
 	for _, i := range items {
 		rows = append(rows, []any{orDash(i.Slot), i.Port, orDash(i.Device), orDash(i.Profile), i.Disks})
 	}
-	printTable(a.out, []string{"SLOT 槽位", "PORT", "DEVICE", "PROFILE", "DISKS"}, rows, 5)
-	return nil
+	return printList(a, "ingestd.slots/1", items, "", []string{"SLOT", "PORT", "DEVICE", "PROFILE", "DISKS"}, rows, 5)
 }

@@ -36,7 +36,7 @@ daemon does it · 2 no text for a tag · 5 no such session.`,
 	}
 	remove.Flags().StringVar(&removeReason, "reason", "", "why, for the ledger; no names of people")
 	return group("tag", "Tags of sessions (标记), by which rules keep footage longer", add, remove, &cobra.Command{
-		Use: "list [SESSION]", Short: "List the tags of a session, or of all", Args: cobra.MaximumNArgs(1),
+		Use: "list [SESSION]", Short: "List the tags of a session, or of all", Args: cobra.MaximumNArgs(1), Annotations: isList,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			session := ""
 			if len(args) > 0 {
@@ -154,17 +154,13 @@ func (a *app) tagList(ctx context.Context, session string) (err error) {
 		return err
 	}
 	loc := w.cfg.Station.Timezone
-	if a.output == "json" {
-		items := []map[string]any{}
-		for _, t := range tags {
-			items = append(items, map[string]any{"session": t.Session, "tag": t.Tag, "added_at": known(t.AddedAt, loc), "added_by": t.AddedBy})
-		}
-		return printJSON(a.out, map[string]any{"schema": "ingestd.tags/1", "items": items})
+	items := []map[string]any{}
+	for _, t := range tags {
+		items = append(items, map[string]any{"session": t.Session, "tag": t.Tag, "added_at": known(t.AddedAt, loc), "added_by": t.AddedBy})
 	}
 	var rows [][]any
 	for _, t := range tags {
 		rows = append(rows, []any{t.Session, tame(t.Tag), when(t.AddedAt, loc), t.AddedBy})
 	}
-	printTable(a.out, []string{"SESSION", "TAG", "ADDED", "BY"}, rows)
-	return nil
+	return printList(a, "ingestd.tags/1", items, "", []string{"SESSION", "TAG", "ADDED", "BY"}, rows)
 }

@@ -75,7 +75,7 @@ Exit codes: 0 done · 1 not a good password or name, or there is such an account
 			},
 		},
 		&cobra.Command{
-			Use: "list", Short: "List the accounts", Args: cobra.NoArgs,
+			Use: "list", Short: "List the accounts", Args: cobra.NoArgs, Annotations: isList,
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.userList(cmd.Context()) },
 		})
 }
@@ -144,12 +144,9 @@ func (a *app) userList(ctx context.Context) (err error) {
 		return err
 	}
 	loc := w.cfg.Station.Timezone
-	if a.output == "json" {
-		items := []map[string]any{}
-		for _, u := range all {
-			items = append(items, map[string]any{"name": u.Name, "role": u.Role, "officer_id": u.Officer, "disabled": u.Disabled, "made_at": known(u.MadeAt, loc), "changed_at": known(u.ChangedAt, loc)})
-		}
-		return printJSON(a.out, map[string]any{"schema": "ingestd.users/1", "items": items})
+	items := []map[string]any{}
+	for _, u := range all {
+		items = append(items, map[string]any{"name": u.Name, "role": u.Role, "officer_id": u.Officer, "disabled": u.Disabled, "made_at": known(u.MadeAt, loc), "changed_at": known(u.ChangedAt, loc)})
 	}
 	var rows [][]any
 	for _, u := range all {
@@ -159,6 +156,5 @@ func (a *app) userList(ctx context.Context) (err error) {
 		}
 		rows = append(rows, []any{u.Name, u.Role, orDash(u.Officer), state, when(u.MadeAt, loc)})
 	}
-	printTable(a.out, []string{"NAME", "ROLE", "OFFICER", "STATE", "MADE"}, rows)
-	return nil
+	return printList(a, "ingestd.users/1", items, "", []string{"NAME", "ROLE", "OFFICER", "STATE", "MADE"}, rows)
 }

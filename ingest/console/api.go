@@ -81,7 +81,7 @@ func (c *Console) apiSessions(v *Visit) error {
 	}
 	if more {
 		last := rows[len(rows)-1]
-		next = placeText(journal.Place{DockedAt: last.DockedAt, ID: last.ID})
+		next = journal.Place{DockedAt: last.DockedAt, ID: last.ID}.String()
 	}
 	return v.ShowJSON(map[string]any{"schema": "ingestd.console.sessions/1", "items": items, "next": next})
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
@@ -71,7 +70,7 @@ func (c *Console) sessionList(v *Visit) error {
 	}
 	if more {
 		last := rows[len(rows)-1]
-		s.Next = v.search(placeText(journal.Place{DockedAt: last.DockedAt, ID: last.ID}))
+		s.Next = v.search(journal.Place{DockedAt: last.DockedAt, ID: last.ID}.String())
 	}
 	if v.Query("after") != "" {
 		s.First = v.search("")
@@ -97,17 +96,14 @@ func (v *Visit) sessionQuery() (q journal.Query, wrong string) {
 		q.From, q.To = from, from.AddDate(0, 0, 1)
 	}
 	if after := v.Query("after"); after != "" {
-		at, id, _ := strings.Cut(after, "~")
-		t, err := time.Parse(time.RFC3339Nano, at)
-		if err != nil || id == "" {
+		place, err := journal.ParsePlace(after)
+		if err != nil {
 			return q, "search.after_wrong"
 		}
-		q.After = journal.Place{DockedAt: t, ID: id}
+		q.After = place
 	}
 	return q, ""
 }
-
-func placeText(p journal.Place) string { return p.DockedAt.UTC().Format(time.RFC3339Nano) + "~" + p.ID }
 
 // search is the address of another page of the same search.
 func (v *Visit) search(after string) string {

@@ -27,6 +27,19 @@ type Place struct {
 	ID       string
 }
 
+// String is the place for people to hand on; ParsePlace reads it.
+func (p Place) String() string { return p.DockedAt.UTC().Format(time.RFC3339Nano) + "~" + p.ID }
+
+// ParsePlace reads what String gave.
+func ParsePlace(text string) (Place, error) {
+	at, id, _ := strings.Cut(text, "~")
+	t, err := time.Parse(time.RFC3339Nano, at)
+	if err != nil || id == "" {
+		return Place{}, errors.New("it is no place in a list of sessions")
+	}
+	return Place{DockedAt: t, ID: id}, nil
+}
+
 // Row is a session in a list.
 type Row struct {
 	Session
