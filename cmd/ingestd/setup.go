@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device/usb"
+	"github.com/bodyworn/ingestd/ingest/accounts"
 )
 
 const (
@@ -45,7 +47,8 @@ one, and what it sets besides the questions stays set.
   language, replace, station.id, station.name, station.timezone, storage.kind,
   storage.embedded.root, storage.bucket, storage.s3.endpoint, storage.s3.ca_file,
   storage.s3.credentials_file, slots (names and ports: 1=1-2.1 2=1-2.2),
-  recorders (serials, with officers: NMQ0007=150525 NMQ0008), try
+  recorders (serials, with officers: NMQ0007=150525 NMQ0008), try,
+  administrator (the first account of the console), administrator.password_file
 What is left out has its default; what has none, or is not asked for, is an error.
 
 Exit codes: 0 set up, and doctor found nothing · 3 set up, and doctor tells what is
@@ -66,8 +69,10 @@ type setup struct {
 	values    []configs.Setting
 	keys      [2]string // of the S3 store, to be written; empty: they are there
 	recorders [][2]string
-	try       bool
-	owner     *syscall.Credential // whose the daemon's files are; nil: ours
+	// administrator is the first account of the console; empty: none is made.
+	administrator, password string
+	try                     bool
+	owner                   *syscall.Credential // whose the daemon's files are; nil: ours
 }
 
 func (a *app) setup(ctx context.Context, answers string) error {
@@ -94,11 +99,9 @@ func (a *app) setup(ctx context.Context, answers string) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		s.askLanguage, s.askReplace, s.askStation, s.askStorage, s.askSlots, s.askRecorders, s.askTry,
+		s.askLanguage, s.askReplace, s.askStation, s.askStorage, s.askSlots, s.askRecorders, s.askTry, s.askAdministrator,
 		func(context.Context) error { return s.unused() },
-		s.write, s.makeFolders, s.tryStore, s.register,
-		// The first administrator's account belongs here, once there are accounts.
-		s.finish,
+		s.write, s.makeFolders, s.tryStore, s.register, s.addAdministrator, s.finish,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -388,14 +391,80 @@ func (s *setup) askTry(context.Context) (err error) {
 	return err
 }
 
+// consoleHere is where the console is reached until somebody says otherwise: on the
+// station itself.
+const consoleHere = "127.0.0.1:8443"
+
+// askAdministrator asks for the first account of the console, which can make the others.
+func (s *setup) askAdministrator(context.Context) (err error) {
+	s.administrator, err = s.ask(question{
+		name:  "administrator",
+		zh:    "管理台第一位管理员的账号，如 wulan（可空，以后再建）",
+		en:    "name of the first administrator of the console, as wulan (may be empty)",
+		check: func(name string) error { return accounts.CheckName(name) },
+	})
+	if err != nil || s.administrator == "" {
+		return err
+	}
+	if s.old == nil || s.old.Admin.Listen == "" {
+		s.set("admin.listen", consoleHere)
+	}
+	if s.answers != nil {
+		file, err := s.ask(question{name: "administrator.password_file", en: "file with the administrator's password", required: true})
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("administrator.password_file: %w", err)
+		}
+		s.password = strings.TrimRight(string(text), "\r\n")
+		return accounts.CheckPassword(s.password)
+	}
+	password := question{
+		name: "administrator's password", required: true, check: accounts.CheckPassword,
+		zh: "管理员的密码（至少 12 个字，不显示）", en: "password of the administrator (at least 12 characters, not shown)",
+	}
+	if s.password, err = s.askSecret(password); err != nil {
+		return err
+	}
+	again := question{
+		name: "administrator's password", required: true, zh: "再输入一次（不显示）", en: "the same again (not shown)",
+		check: func(typed string) error {
+			if typed != s.password {
+				return errors.New("the two differ")
+			}
+			return nil
+		},
+	}
+	_, err = s.askSecret(again)
+	return err
+}
+
+func (s *setup) addAdministrator(ctx context.Context) error {
+	if s.administrator == "" {
+		return nil
+	}
+	if err := s.asDaemonWith(ctx, strings.NewReader(s.password+"\n"), "user", "add", s.administrator, "--role", "admin", "--password-stdin"); err != nil {
+		return fmt.Errorf("make the account %s: %w", s.administrator, err)
+	}
+	s.say("管理台账号 "+s.administrator+" 已建立。管理台：http://"+consoleHere+"/（仅本机；要从别的电脑使用，见 ingestd.yaml 的 admin）",
+		"the account "+s.administrator+" is made. The console: http://"+consoleHere+"/ (this machine only; for others see admin in ingestd.yaml)")
+	return nil
+}
+
 // stamped names what is kept of a file that is replaced.
 func stamped(file string) string { return file + "." + time.Now().Format("20060102-150405") }
 
 // asDaemon runs a command of ours as the service's user, so that what it makes is the
 // daemon's and what the daemon may not read is found out now.
 func (s *setup) asDaemon(ctx context.Context, args ...string) error {
+	return s.asDaemonWith(ctx, nil, args...)
+}
+
+func (s *setup) asDaemonWith(ctx context.Context, stdin io.Reader, args ...string) error {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"--config", s.file}, args...)...)
-	cmd.Stdout, cmd.Stderr = s.app.out, s.err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, s.app.out, s.err
 	cmd.Dir = "/"
 	if s.owner != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}

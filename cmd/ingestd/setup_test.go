@@ -171,6 +171,34 @@ func TestSetupReplacesOnlyAfterAYes(t *testing.T) {
 	p.must("config", "check")
 }
 
+// The first administrator can log in when setup has ended, and nobody has seen his password.
+func TestSetupMakesTheFirstAdministrator(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "station: {id: OLD-1}\nstate_dir: state\n") // not where the service of this machine has it
+	p.write("password", "correct horse battery\n")
+	out, code := p.setup("", "replace: yes\nstorage.embedded.root: "+p.path("store")+"\ntry: no\nadministrator: wulan\nadministrator.password_file: "+p.path("password")+"\n")
+	if code != 3 || strings.Contains(out, "horse") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if got := p.settled()["admin.listen"]; got != "127.0.0.1:8443" {
+		t.Errorf("the console listens on %q", got)
+	}
+	if out := p.must("user", "list"); !regexp.MustCompile(`wulan\s+admin`).MatchString(out) {
+		t.Errorf("%s", out)
+	}
+	for name, more := range map[string]string{
+		"no password": "administrator: wulan\n", "a bad one": "administrator: wulan\nadministrator.password_file: " + p.path("ingestd.yaml") + "x\n", "a bad name": "administrator: 'a b'\nadministrator.password_file: " + p.path("password") + "\n",
+	} {
+		p := newSetupPlace(t)
+		if out, code := p.setup("", answersOfATest+more); code == 0 || code == 3 {
+			t.Errorf("%s: exit %d\n%s", name, code, out)
+		}
+		if left, err := filepath.Glob(p.path("*ingestd.yaml*")); err != nil || len(left) > 0 {
+			t.Errorf("%s: left %v, %v", name, left, err)
+		}
+	}
+}
+
 // On a terminal the keys of the store are not seen, and a wrong answer is asked for again.
 func TestSetupOnATerminal(t *testing.T) {
 	t.Parallel()
@@ -209,6 +237,9 @@ func TestSetupOnATerminal(t *testing.T) {
 		{"slots:", "0"},
 		{"recorders", ""},
 		{"try the store", "no"},
+		{"first administrator", "wulan"},
+		{"at least 12", "PASSWORD-SEEN correct"},
+		{"same again", "PASSWORD-SEEN correct"},
 	} {
 		for !strings.Contains(screen[answered:], step[0]) {
 			if !more() {
@@ -217,7 +248,7 @@ func TestSetupOnATerminal(t *testing.T) {
 		}
 		answered = len(screen)
 		// The prompt comes a moment before the terminal stops showing what is typed.
-		for tries := 0; strings.Contains(step[0], "not shown") && tries < 300; tries++ {
+		for tries := 0; strings.Contains(step[1], "-SEEN") && tries < 300; tries++ {
 			if mode, err := unix.IoctlGetTermios(int(ptmx.Fd()), unix.TCGETS); err != nil {
 				t.Fatal(err)
 			} else if mode.Lflag&unix.ECHO == 0 {

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/bodyworn/ingestd/configs"
@@ -163,7 +167,7 @@ func (w *workplace) readCredentials() (accessKey, secretKey string, err error) {
 }
 
 func (w *workplace) close() error {
-	err := w.journal.Close()
+	err := errors.Join(w.journal.Close(), giveBack(w.cfg.StateDir))
 	if w.staging != nil {
 		err = errors.Join(err, w.staging.Close())
 	}
@@ -171,6 +175,34 @@ func (w *workplace) close() error {
 		err = errors.Join(err, w.store.Close())
 	}
 	return err
+}
+
+// giveBack makes what root has made in a station's folder its owner's: the service, which is
+// not root, could not use it. The rest of the folder is left alone.
+func giveBack(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil {
+			var info fs.FileInfo
+			if info, err = entry.Info(); err == nil && info.Sys().(*syscall.Stat_t).Uid == 0 {
+				err = os.Lchown(path, int(owner.Uid), int(owner.Gid))
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) { // a daemon beside us has removed it
+			return nil
+		}
+		return err
+	})
 }
 
 func (w *workplace) station(events func(ingest.Event)) *ingest.Station {

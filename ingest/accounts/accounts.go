@@ -69,6 +69,14 @@ func (a Account) MaySee(officer string) bool {
 // nameForm leaves room for account names of providers, which have a slash.
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
+// CheckName tells why a name can't be an account's.
+func CheckName(name string) error {
+	if !nameForm.MatchString(name) {
+		return fmt.Errorf("account %q: a name has 1 to 64 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit; take a number or a short form, not a person's name", name)
+	}
+	return nil
+}
+
 // Book has the accounts of a station. It is safe for concurrent use.
 type Book struct {
 	journal *journal.Journal
@@ -92,9 +100,10 @@ func NewBook(j *journal.Journal, record func(context.Context, ledger.Entry) erro
 
 // Add makes an account. actor is who does it, for the ledger.
 func (b *Book) Add(ctx context.Context, a Account, password, actor string) error {
+	if err := CheckName(a.Name); err != nil {
+		return err
+	}
 	switch {
-	case !nameForm.MatchString(a.Name):
-		return fmt.Errorf("account %q: a name has 1 to 64 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit; take a number or a short form, not a person's name", a.Name)
 	case !slices.Contains(Roles(), a.Role):
 		return fmt.Errorf("role %q: it is one of officer, auditor, itstaff and admin", a.Role)
 	case a.Role == Officer && a.Officer == "":

@@ -38,12 +38,20 @@ const (
 	hashSize = 32
 )
 
-func hashPassword(password string) (string, error) {
+// CheckPassword tells why a password is none that an account may have.
+func CheckPassword(password string) error {
 	switch {
 	case utf8.RuneCountInString(password) < MinPassword:
-		return "", ErrPassword
+		return ErrPassword
 	case len(password) > maxPassword || !utf8.ValidString(password):
-		return "", fmt.Errorf("a password has at most %d bytes, of UTF-8", maxPassword)
+		return fmt.Errorf("a password has at most %d bytes, of UTF-8", maxPassword)
+	}
+	return nil
+}
+
+func hashPassword(password string) (string, error) {
+	if err := CheckPassword(password); err != nil {
+		return "", err
 	}
 	salt := make([]byte, saltSize)
 	if _, err := rand.Read(salt); err != nil {
