@@ -24,6 +24,7 @@ var EventKinds = []EventKind{
 	{"board.ready", info},
 	{"board.failed", alarm},
 	{"board.trouble", warn},
+	{"console.certificate", []Level{Info, Alarm}},
 	{"console.ready", info},
 	{"console.trouble", alarm},
 	{"metrics.trouble", alarm},

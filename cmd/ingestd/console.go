@@ -35,22 +35,17 @@ func (r *running) newConsole() (*console.Console, error) {
 	o := console.Options{
 		Station: r.station, Journal: w.journal, Evidence: w.evidence, Accounts: accounts.NewBook(w.journal, r.station.Record, nil), Footage: w.vault, Desk: r.consoleDesk, Retention: retentionFile{r}, HasProfile: hasProfile(w.cfg), Software: "ingestd " + version(),
 		Location: w.cfg.Station.Timezone, Name: w.cfg.Station.Name,
-		Listen: a.Listen, BehindProxy: a.BehindProxy, AllowedHosts: a.AllowedHosts, Events: r.emit, Demo: w.rack != nil,
+		Listen: a.Listen, BehindProxy: a.BehindProxy, AllowedHosts: a.AllowedHosts, Events: r.emit, Demo: w.rack != nil, Observe: func(s console.Served) { r.metrics.Request(s.Route, s.Method, s.Status, s.Took, s.Problem) },
 	}
 	secrets, err := configs.ReadConsoleSecrets(w.cfg)
 	if err != nil {
 		return nil, err
 	}
 	if secrets.KeyPEM != nil {
-		cert, err := os.ReadFile(a.TLS.CertFile)
-		if err != nil {
-			return nil, fmt.Errorf("admin.tls.cert_file: %w", err)
+		if o.Certificate, err = certificate(w.cfg); err != nil {
+			return nil, err
 		}
-		pair, err := tls.X509KeyPair(cert, secrets.KeyPEM)
-		if err != nil {
-			return nil, fmt.Errorf("admin.tls: certificate and key: %w", err)
-		}
-		o.Certificate = &pair
+		o.Renewed = func() (*tls.Certificate, error) { return certificate(w.cfg) }
 	}
 	if a.OIDC.Issuer != "" {
 		if o.Provider, err = provider(a.OIDC, secrets.ClientSecret); err != nil {
@@ -58,6 +53,23 @@ func (r *running) newConsole() (*console.Console, error) {
 		}
 	}
 	return console.New(o)
+}
+
+// certificate reads the console's, with its key, as they are now.
+func certificate(cfg *configs.Config) (*tls.Certificate, error) {
+	secrets, err := configs.ReadConsoleSecrets(cfg)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := os.ReadFile(cfg.Admin.TLS.CertFile)
+	if err != nil {
+		return nil, fmt.Errorf("admin.tls.cert_file: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, secrets.KeyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("admin.tls: certificate and key: %w", err)
+	}
+	return &pair, nil
 }
 
 func provider(o configs.OIDC, secret string) (*console.Provider, error) {

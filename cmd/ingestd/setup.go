@@ -401,7 +401,7 @@ func (s *setup) askAdministrator(context.Context) (err error) {
 		name:  "administrator",
 		zh:    "管理台第一位管理员的账号，如 wulan（可空，以后再建）",
 		en:    "name of the first administrator of the console, as wulan (may be empty)",
-		check: func(name string) error { return accounts.CheckName(name) },
+		check: accounts.CheckName,
 	})
 	if err != nil || s.administrator == "" {
 		return err

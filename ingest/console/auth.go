@@ -11,6 +11,7 @@ import (
 
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 // The names of what a login keeps.
@@ -84,6 +85,9 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 			if p.RetryAfter > 0 {
 				w.Header().Set("Retry-After", p.Wait())
 			}
+			if s, ok := w.(*seen); ok {
+				s.problem = p.Code
+			}
 			c.showLogin(w, r, p.Status, loginScreen{Next: next, Name: name, Problem: &p})
 			return
 		}
@@ -117,7 +121,14 @@ func (c *Console) letIn(ctx context.Context, a accounts.Account) error {
 	return nil
 }
 
+// logout ends a login, also where the ledger can't have it: that must not keep anybody in.
 func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
+	if account, err := c.whoIs(r.Context()); err == nil && account != nil {
+		err := c.write(r.Context(), ledger.Entry{Event: "auth.logout", Actor: account.Actor(), Detail: map[string]string{"address": c.address(r)}})
+		if err != nil {
+			c.tell(problemOf(err))
+		}
+	}
 	if err := c.sessions.Destroy(r.Context()); err != nil {
 		c.fail(w, r, err)
 		return

@@ -65,6 +65,8 @@ type Options struct {
 	// Certificate is the console's; nil: no TLS, on a loopback address or behind a proxy
 	// only (第十二条).
 	Certificate *tls.Certificate
+	// Renewed reads the certificate again; nil: it is never renewed while the console runs.
+	Renewed func() (*tls.Certificate, error)
 	// BehindProxy says that a proxy speaks TLS with browsers, and tells where they are
 	// in X-Forwarded-For. Nobody but the proxy may reach Listen then.
 	BehindProxy bool
@@ -75,6 +77,8 @@ type Options struct {
 	Demo bool
 	// Provider lets accounts of an OpenID provider in; nil: there is none.
 	Provider *Provider
+	// Observe is told of every request to a route; it may be nil.
+	Observe func(Served)
 	// Events is called where a person must look after the console; it may be nil.
 	Events func(ingest.Event)
 }
@@ -88,6 +92,8 @@ type Console struct {
 	pages    []Page
 	handler  http.Handler
 	oidc     *oidcLogin // nil: no provider
+
+	renewEvery time.Duration
 
 	life   context.Context // ends with Run
 	end    context.CancelFunc
@@ -106,7 +112,7 @@ func New(o Options) (*Console, error) {
 	if err := checkListen(o); err != nil {
 		return nil, err
 	}
-	c := &Console{Options: o, told: map[string]time.Time{}, watched: map[viewing]time.Time{}}
+	c := &Console{Options: o, told: map[string]time.Time{}, watched: map[viewing]time.Time{}, renewEvery: renewEvery}
 	c.life, c.end = context.WithCancel(context.Background())
 	var err error
 	if c.bundle, err = readCatalogues(); err != nil {

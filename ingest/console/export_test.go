@@ -1,5 +1,7 @@
 package console
 
+import "time"
+
 // Pages are the routes behind the login.
 func (c *Console) Pages() []Page { return c.pages }
 
@@ -14,3 +16,6 @@ const MaxBody = maxBody
 
 // Said are the messages that one page may have another show.
 var Said = said
+
+// RenewEvery shortens the time between two looks at the certificate.
+func (c *Console) RenewEvery(d time.Duration) { c.renewEvery = d }

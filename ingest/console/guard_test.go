@@ -2,12 +2,14 @@ package console_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -395,5 +397,88 @@ func TestWhereARequestComesFrom(t *testing.T) {
 		if lines := w.lines("auth.login_failed"); len(lines) != 1 || lines[0].Detail["address"] != want {
 			t.Errorf("behind a proxy %v: %+v", behind, lines)
 		}
+	}
+}
+
+// A certificate that is renewed on the disk is used, and one that can't be is told of
+// while the one before stays.
+func TestTheCertificateIsRenewed(t *testing.T) {
+	t.Parallel()
+	first, second := certificate(t), certificate(t)
+	var mu sync.Mutex
+	next, broken := first, error(nil)
+	w := newWorld(t, func(o *console.Options) {
+		o.Certificate = first
+		o.Renewed = func() (*tls.Certificate, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return next, broken
+		}
+	})
+	w.console.RenewEvery(10 * time.Millisecond)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.console.ServeOn(ctx, l) }()
+	waitFor := func(want *tls.Certificate, events int) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := conn.ConnectionState().PeerCertificates[0].Raw
+			conn.Close()
+			w.mu.Lock()
+			told := 0
+			for _, e := range w.events {
+				if e.Name == "console.certificate" {
+					told++
+				}
+			}
+			w.mu.Unlock()
+			if bytes.Equal(got, want.Certificate[0]) && told == events {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("another certificate, or %d events, want %d", told, events)
+			}
+		}
+	}
+	waitFor(first, 0)
+	mu.Lock()
+	next, broken = nil, errors.New("the key is of another certificate")
+	mu.Unlock()
+	waitFor(first, 1)
+	mu.Lock()
+	next, broken = second, nil
+	mu.Unlock()
+	waitFor(second, 2)
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// The ledger has the end of a login too, and where it can't, nobody stays in.
+func TestLogout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	b := w.login("li")
+	if a := b.post("/logout", url.Values{}); a.status != http.StatusSeeOther {
+		t.Errorf("logout: %d", a.status)
+	}
+	if lines := w.lines("auth.logout"); len(lines) != 1 || lines[0].Actor != "account li" || lines[0].Detail["address"] == "" {
+		t.Errorf("the ledger has %+v", lines)
+	}
+	b = w.login("li")
+	unblock := w.blockLedger()
+	defer unblock()
+	b.post("/logout", url.Values{})
+	if a := b.get("/admin/sessions"); a.status != http.StatusSeeOther {
+		t.Errorf("he is still in: %d", a.status)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/bodyworn/ingestd/ingest/accounts"
 )
@@ -70,15 +71,19 @@ func (c *Console) start(v *Visit) error {
 func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /static/{file}", c.static)
-	mux.HandleFunc("GET /login", c.loginForm)
-	mux.HandleFunc("POST /login", c.login)
-	mux.HandleFunc("POST /logout", c.logout)
+	handle := func(route string, answer http.HandlerFunc) {
+		_, path, _ := strings.Cut(route, " ")
+		mux.HandleFunc(route, c.observed(path, answer))
+	}
+	handle("GET /login", c.loginForm)
+	handle("POST /login", c.login)
+	handle("POST /logout", c.logout)
 	if c.oidc != nil {
-		mux.HandleFunc("GET /login/oidc", c.oidcBegin)
-		mux.HandleFunc("GET /login/oidc/back", c.oidcBack)
+		handle("GET /login/oidc", c.oidcBegin)
+		handle("GET /login/oidc/back", c.oidcBack)
 	}
 	for _, p := range c.pages {
-		mux.Handle(p.Route, c.page(p))
+		handle(p.Route, c.page(p))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {

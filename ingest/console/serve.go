@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -68,7 +71,17 @@ func (c *Console) ServeOn(ctx context.Context, l net.Listener) error {
 	server := c.server()
 	l = netutil.LimitListener(l, maxConnections)
 	if c.Certificate != nil {
-		l = tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*c.Certificate}, NextProtos: []string{"h2", "http/1.1"}})
+		pair := &atomic.Pointer[tls.Certificate]{}
+		pair.Store(c.Certificate)
+		l = tls.NewListener(l, &tls.Config{
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Load(), nil },
+		})
+		if c.Renewed != nil {
+			renewing, stop := context.WithCancel(ctx)
+			defer stop()
+			go c.renew(renewing, pair)
+		}
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -88,6 +101,33 @@ func (c *Console) ServeOn(ctx context.Context, l net.Listener) error {
 		return nil
 	}
 	return fmt.Errorf("console: %w", err)
+}
+
+// renewEvery is how often the certificate is looked at.
+const renewEvery = time.Minute
+
+// renew takes a certificate that was renewed on the disk, until ctx ends. One that can't
+// be used is told of once, and the one before stays.
+func (c *Console) renew(ctx context.Context, pair *atomic.Pointer[tls.Certificate]) {
+	tick := time.NewTicker(c.renewEvery)
+	defer tick.Stop()
+	for told := ""; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		next, err := c.Renewed()
+		switch {
+		case err != nil && err.Error() != told:
+			told = err.Error()
+			c.emit(ingest.Event{Name: "console.certificate", Level: ingest.Alarm, Err: err, Message: "the new certificate of the console can't be used; the one before stays"})
+		case err == nil && !slices.EqualFunc(next.Certificate, pair.Load().Certificate, bytes.Equal):
+			pair.Store(next)
+			told = ""
+			c.emit(ingest.Event{Name: "console.certificate", Message: "the console has a new certificate"})
+		}
+	}
 }
 
 func (c *Console) server() *http.Server {

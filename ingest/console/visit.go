@@ -118,12 +118,12 @@ func (v *Visit) Menu() (items []MenuItem) {
 //  3. The password again, where the page wants it.
 //  4. The ledger has a line; without it nothing is shown.
 //  5. The page.
-func (c *Console) page(p Page) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func (c *Console) page(p Page) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if err := c.visit(w, r, p); err != nil && !ctxDone(r.Context(), err) {
 			c.fail(w, r, err)
 		}
-	})
+	}
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, p Page) error {
@@ -249,6 +249,9 @@ func (c *Console) show(w http.ResponseWriter, status int, name string, s Screen)
 // has it. What is our fault is told to whoever looks after the station.
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
+	if s, ok := w.(*seen); ok {
+		s.problem = p.Code
+	}
 	if p.Status >= http.StatusInternalServerError {
 		c.tell(p)
 	}

@@ -33,6 +33,8 @@ type Sources struct {
 	Behind func() time.Duration
 	// Volumes give the room on the station's disks in bytes, by their use.
 	Volumes map[string]func() (free, total int64, err error)
+	// Room is what is left in the store, and how fast it fills.
+	Room func(context.Context) (ingest.Room, error)
 }
 
 // sources is the collector over them. What can't be found out is left out: an absent
@@ -41,6 +43,7 @@ type sources struct {
 	Sources
 	ready  cached[[]ingest.Check]
 	counts cached[*journal.Counts]
+	days   cached[*int]
 }
 
 var (
@@ -54,6 +57,7 @@ var (
 	syncedDesc      = desc("station_clock_synced", "1 if a time service keeps the station's clock.")
 	behindDesc      = desc("station_clock_behind_seconds", "How far the station's clock is behind the latest time that it has seen.")
 	freeDesc        = desc("store_free_bytes", "Room that is left on a disk of this machine.", "volume")
+	daysDesc        = desc("store_days_left", "Days that the room in the store lasts, as fast as it has filled in the last thirty. Not there where that is not known.", "volume")
 	sizeDesc        = desc("store_size_bytes", "Size of the file system of a disk of this machine.", "volume")
 )
 
@@ -63,7 +67,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (s *sources) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{readyDesc, sessionsDesc, expiredDesc, holdsDesc, quarantinedDesc, readAgainDesc, findingsDesc, syncedDesc, behindDesc, freeDesc, sizeDesc} {
+	for _, d := range []*prometheus.Desc{readyDesc, sessionsDesc, expiredDesc, holdsDesc, quarantinedDesc, readAgainDesc, findingsDesc, syncedDesc, behindDesc, freeDesc, sizeDesc, daysDesc} {
 		ch <- d
 	}
 }
@@ -98,6 +102,9 @@ func (s *sources) Collect(ch chan<- prometheus.Metric) {
 			put(findingsDesc, float64(n), string(severity))
 		}
 	}
+	if days := s.daysLeft(); days != nil {
+		put(daysDesc, float64(*days), "store")
+	}
 	put(syncedDesc, oneIf(s.Clock().Synchronised))
 	put(behindDesc, s.Behind().Seconds())
 	for name, room := range s.Volumes {
@@ -106,6 +113,18 @@ func (s *sources) Collect(ch chan<- prometheus.Metric) {
 			put(sizeDesc, float64(total), name)
 		}
 	}
+}
+
+// daysLeft is nil where it can't be told.
+func (s *sources) daysLeft() *int {
+	return s.days.get(countsFor, func(ctx context.Context) *int {
+		room, err := s.Room(ctx)
+		days, known := room.Days()
+		if err != nil || !known {
+			return nil
+		}
+		return &days
+	})
 }
 
 func oneIf(yes bool) float64 {

@@ -8,8 +8,11 @@
 package metrics
 
 import (
+	"net/http"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,6 +53,9 @@ type Metrics struct {
 	clocksOff                prometheus.Counter
 	reloaded                 prometheus.Gauge
 	took                     prometheus.Histogram
+	requests                 *prometheus.HistogramVec
+	auth, unwritten          prometheus.Counter
+	refused                  *prometheus.CounterVec
 	state, offset, battery   *prometheus.GaugeVec
 
 	mu        sync.Mutex
@@ -84,9 +90,14 @@ func New(b Build, slots []string) *Metrics {
 		reloaded:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "ingestd_config_last_reload_successful", Help: "1 if the settings of the file are in force as they were last loaded, 0 if they were refused."}),
 		took: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "ingestd_ingest_duration_seconds", Help: "How long dockings took whose session has ended.",
 			Buckets: []float64{10, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200, 14400}}),
-		state:   gauge("slot_state", "1 for the state that a slot is in; for slot other, how many places are in it. Copying lasts until the docking has ended.", "slot", "state"),
-		offset:  gauge("device_clock_drift_seconds", "Clock of the recorder in a slot minus the station's, as it was measured first. Not there where it is not known.", "slot"),
-		battery: gauge("device_battery_ratio", "Charge of the recorder in a slot when it was docked. Not there where it is not known.", "slot"),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "ingestd_http_request_duration_seconds", Help: "How long requests to the console took, by the pattern of their address.",
+			Buckets: []float64{.01, .05, .1, .5, 1, 5, 30}}, []string{"route", "method", "code"}),
+		auth:      prometheus.NewCounter(prometheus.CounterOpts{Name: "ingestd_auth_failures_total", Help: "Passwords that were wrong, or came too soon after a wrong one, in the console."}),
+		unwritten: prometheus.NewCounter(prometheus.CounterOpts{Name: "ingestd_audit_write_errors_total", Help: "Requests to the console that were refused because the ledger could not have them."}),
+		refused:   counter("retention_refused_total", "Orders about keeping or disposing of footage that were refused: a plan, or a change of the rules.", "reason"),
+		state:     gauge("slot_state", "1 for the state that a slot is in; for slot other, how many places are in it. Copying lasts until the docking has ended.", "slot", "state"),
+		offset:    gauge("device_clock_drift_seconds", "Clock of the recorder in a slot minus the station's, as it was measured first. Not there where it is not known.", "slot"),
+		battery:   gauge("device_battery_ratio", "Charge of the recorder in a slot when it was docked. Not there where it is not known.", "slot"),
 	}
 	for _, s := range slots {
 		if s != "" && !slices.Contains(m.named, s) {
@@ -97,7 +108,7 @@ func New(b Build, slots []string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "goversion": runtime.Version()}})
 	build.Set(1)
 	m.reloaded.Set(1)
-	m.registry.MustRegister(build, m.bytes, m.stalls, m.early, m.files, m.dockings, m.checked, m.events, m.clocksOff, m.reloaded, m.took,
+	m.registry.MustRegister(build, m.bytes, m.stalls, m.early, m.files, m.dockings, m.checked, m.events, m.clocksOff, m.reloaded, m.took, m.requests, m.auth, m.unwritten, m.refused,
 		m.state, m.offset, m.battery, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.begin()
 	return m
@@ -130,6 +141,9 @@ func (m *Metrics) begin() {
 	for _, result := range []string{safe, failed, interrupted, string(ingest.RemovedEarly), string(ingest.UnknownDevice), string(ingest.Conflict)} {
 		m.dockings.WithLabelValues(result)
 	}
+	for _, reason := range []string{refusedPlan, refusedRules} {
+		m.refused.WithLabelValues(reason)
+	}
 	for _, result := range []string{"match", "mismatch"} {
 		m.checked.WithLabelValues(result)
 	}
@@ -137,6 +151,30 @@ func (m *Metrics) begin() {
 		for _, level := range e.Levels {
 			m.events.WithLabelValues(e.Name, level.String())
 		}
+	}
+}
+
+// Why retention refuses.
+const (
+	refusedPlan  = "plan"
+	refusedRules = "rules"
+)
+
+// Request counts one request to the console: its pattern and what came of it, with the
+// code of the problem if there was one. Who asked, and for what, is not counted.
+func (m *Metrics) Request(route, method string, status int, took time.Duration, problem string) {
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
+	switch problem {
+	case "wrong_login", "wrong_password", "too_soon":
+		m.auth.Inc()
+	case "ledger_unavailable":
+		m.unwritten.Inc()
+	}
+	switch {
+	case strings.HasPrefix(route, "/admin/retention") && status == http.StatusUnprocessableEntity:
+		m.refused.WithLabelValues(refusedRules).Inc()
+	case strings.HasPrefix(route, "/admin/disposal/") && status == http.StatusConflict:
+		m.refused.WithLabelValues(refusedPlan).Inc()
 	}
 }
 
@@ -160,6 +198,8 @@ func (m *Metrics) Observe(e ingest.Event) {
 		m.clocksOff.Inc()
 	case "config.reloaded":
 		m.reloaded.Set(1)
+	case "retention.refused":
+		m.refused.WithLabelValues(refusedPlan).Inc()
 	case "config.refused":
 		m.reloaded.Set(0)
 	}

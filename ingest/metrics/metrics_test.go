@@ -158,7 +158,7 @@ func checkValues(t *testing.T, scrape string, want map[string]float64) {
 // or a file, and no value of a slot but those of the settings.
 func checkLabels(t *testing.T, scrape string) {
 	t.Helper()
-	allowed := []string{"slot", "state", "result", "event", "level", "check", "severity", "volume", "le", "version", "commit", "goversion"}
+	allowed := []string{"slot", "state", "result", "event", "level", "check", "severity", "volume", "le", "version", "commit", "goversion", "reason", "route", "method", "code"}
 	found := 0
 	for line := range strings.Lines(scrape) {
 		if strings.HasPrefix(line, "#") {
@@ -322,10 +322,38 @@ func still(ready func(context.Context) []ingest.Check) metrics.Sources {
 		Audit:  func() ([]storage.Finding, time.Time) { return nil, time.Time{} },
 		Clock:  func() device.StationClock { return device.StationClock{} },
 		Behind: func() time.Duration { return 0 },
+		Room:   func(context.Context) (ingest.Room, error) { return ingest.Room{}, errors.New("can't be asked") },
 		Volumes: map[string]func() (int64, int64, error){
 			"store": func() (int64, int64, error) { return 0, 0, errors.New("can't be asked") },
 		},
 	}
+}
+
+// What the console refuses is counted, by patterns and codes; nobody and nothing is named.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	m := metrics.New(metrics.Build{}, nil)
+	for _, r := range []struct {
+		route, method string
+		status        int
+		problem       string
+	}{
+		{"/admin/sessions", "GET", 200, ""}, {"/admin/sessions", "GET", 503, "ledger_unavailable"}, {"/login", "POST", 403, "wrong_login"}, {"/login", "POST", 429, "too_soon"},
+		{"/admin/retention", "POST", 422, ""}, {"/admin/disposal/{plan}/apply", "POST", 409, ""}, {"/admin/disposal/{plan}/apply", "POST", 403, "wrong_password"},
+	} {
+		m.Request(r.route, r.method, r.status, time.Second, r.problem)
+	}
+	m.Observe(ingest.Event{Name: "retention.refused", Level: ingest.Alarm})
+	s := still(nil)
+	free, perDay := int64(100), int64(7)
+	s.Room = func(context.Context) (ingest.Room, error) {
+		return ingest.Room{FreeBytes: &free, PerDay: &perDay}, nil
+	}
+	scrape, _ := get(t, m.Handler(s), "/metrics")
+	checkValues(t, scrape, map[string]float64{
+		"ingestd_auth_failures_total": 3, "ingestd_audit_write_errors_total": 1, `ingestd_retention_refused_total{reason="plan"}`: 2, `ingestd_retention_refused_total{reason="rules"}`: 1,
+		`ingestd_http_request_duration_seconds_count{code="200",method="GET",route="/admin/sessions"}`: 1, `ingestd_store_days_left{volume="store"}`: 14,
+	})
 }
 
 // What can't be found out is left out, and never a zero.
