@@ -110,6 +110,9 @@ func TestKeyRotate(t *testing.T) {
 	p.must("ledger", "verify", "--local", "--checkpoint", "older")
 	p.write("card2/b.mp4", "more footage")
 	p.ingest(0, "card2", "--recorder", "R2")
+	// Commands beside the daemon go on with the new key too.
+	p.must("recorders", "add", "R2", "--officer", "150525")
+	p.must("verify", "--all")
 	p.soundAfterRotation(2)
 	p.proofsAfterRotation(before, after, stolen, int(r.LastSize))
 	p.publicToolsAfterRotation(before, after, r)

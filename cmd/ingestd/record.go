@@ -42,7 +42,11 @@ func (w *workplace) openToWrite(ctx context.Context, told func(ledger.Repair)) (
 	if w.evidence.Key, err = stationkey.Load(w.keyFile()); err != nil {
 		return fmt.Errorf("only the station's key can write to the ledger: run this as the user, and with the credentials, of the daemon: %w", err)
 	}
-	w.evidence.Ledger, err = ledger.Open(ctx, w.ledgerDir(), ingest.LedgerSigner(w.evidence.Key, w.cfg.Station.ID), told)
+	former, err := w.keysBefore(w.evidence.Key)
+	if err != nil {
+		return err
+	}
+	w.evidence.Ledger, err = ledger.Open(ctx, w.ledgerDir(), ingest.LedgerSigner(w.evidence.Key, w.cfg.Station.ID), told, former...)
 	return err
 }
 
