@@ -32,6 +32,9 @@ func (a *app) checkForm(cmd *cobra.Command) error {
 	if cmd.Annotations[listing] != "" {
 		known = append(known, asJSONL, asCSV)
 	}
+	if cmd.Annotations[streaming] != "" {
+		known = append(known, asJSONL)
+	}
 	if !slices.Contains(known, a.output) {
 		return usage(fmt.Errorf("-o %s: the result of %s is %s", a.output, cmd.CommandPath(), strings.Join(known, " or ")))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -176,5 +177,61 @@ func TestManualPages(t *testing.T) {
 	pages, _ := filepath.Glob(p.path("man/*.1"))
 	if len(pages) < 40 {
 		t.Errorf("only %d pages", len(pages))
+	}
+}
+
+// Who reads line by line is told of each finding, and at last how it has ended.
+func TestVerifyLineByLine(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, testConfig)
+	p.write("card/a.mp4", strings.Repeat("footage", 1000))
+	id := p.ingest(0, "card", "--recorder", "R1").Session.ID
+	type line struct {
+		Type, Schema, Problem, Error string
+		Exit, Objects                int
+	}
+	read := func(want int) (lines []line) {
+		t.Helper()
+		out, errs, code := p.run("verify", "--all", "-o", "jsonl")
+		if code != want {
+			t.Errorf("exit %d, want %d\n%s", code, want, errs)
+		}
+		for text := range strings.Lines(out) {
+			var l line
+			if err := json.Unmarshal([]byte(text), &l); err != nil {
+				t.Fatalf("%v in %s", err, text)
+			}
+			if l.Type != "status" {
+				lines = append(lines, l)
+			}
+		}
+		return lines
+	}
+	if lines := read(0); len(lines) != 1 || lines[0].Type != "summary" || lines[0].Schema != "ingestd.verify/1" || lines[0].Objects < 5 {
+		t.Errorf("%+v", lines)
+	}
+	clip, err := filepath.Glob(p.path("store/data/footage/TEST-01/*/" + id + "/footage/a.mp4"))
+	if err != nil || len(clip) != 1 {
+		t.Fatal(clip, err)
+	}
+	body, err := os.ReadFile(clip[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[5] ^= 1
+	f, err := os.OpenFile(clip[0], os.O_WRONLY, 0) // in its place, with its attributes
+	if err == nil {
+		_, err = f.WriteAt(body[5:6], 5)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := read(exitFindings)
+	if len(lines) < 2 || lines[0].Type != "finding" || lines[0].Problem == "" || lines[len(lines)-1].Type != "error" || lines[len(lines)-1].Exit != exitFindings {
+		t.Errorf("%+v", lines)
+	}
+	if _, _, code := p.run("verify", "--folder", "x", "-o", "jsonl"); code != exitUsage {
+		t.Errorf("--folder: exit %d", code)
 	}
 }

@@ -40,9 +40,12 @@ as without --signers, is said so and is no success. With --ledger it looks for t
 of each session in what the bucket has below STATION/ledger, and with --checkpoint
 whether that ledger still has what was signed then.
 
+With -o jsonl it tells every two seconds how far it is ("type":"status"), then each
+finding, and at last a summary, or an error with the exit code; not with --folder.
+
 Exit codes: 0 all is as it must be · 3 there are findings, or something could not be
 checked · 5 no such session or folder.`,
-		Args: cobra.ArbitraryArgs,
+		Args: cobra.ArbitraryArgs, Annotations: streams,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ways := 0
 			for _, way := range []bool{all, len(args) > 0, sample != "", f.dir != ""} {
@@ -55,6 +58,9 @@ checked · 5 no such session or folder.`,
 			}
 			if f.dir == "" && f.given() {
 				return usage(errors.New("--signers, --signed-at, --ledger and --checkpoint are for --folder"))
+			}
+			if f.dir != "" && a.output == asJSONL {
+				return usage(errors.New("-o jsonl is not for --folder: take json"))
 			}
 			if f.dir != "" {
 				if cmd.Flags().Changed("seed") {
@@ -117,7 +123,17 @@ func (a *app) verify(ctx context.Context, scope string, read func(context.Contex
 	v := &ingest.Verifier{Vault: w.vault, Journal: w.journal, Station: w.cfg.Station.ID, Ring: w.evidence.Ring}
 	ctx, release := w.whileStored(ctx)
 	defer release()
+	var stop func()
+	v.Progress, stop = a.meter()
 	result, err := read(ctx, v)
+	stop()
+	if a.output == asJSONL {
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, a.endLine(err))
+			}
+		}()
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause
 	}
@@ -128,12 +144,21 @@ func (a *app) verify(ctx context.Context, scope string, read func(context.Contex
 		// Whoever may read the store may look whether it is whole, also without the key.
 		fmt.Fprintln(a.err, "ingestd: the ledger does not have this verification, or not in the bucket:", tame(err.Error()))
 	}
-	if a.output == "json" {
-		err = printJSON(a.out, struct {
-			Schema string `json:"schema"`
-			ingest.Verification
-		}{"ingestd.verify/1", result})
-	} else {
+	whole := struct {
+		Schema string `json:"schema"`
+		ingest.Verification
+	}{"ingestd.verify/1", result}
+	switch a.output {
+	case asJSON:
+		err = printJSON(a.out, whole)
+	case asJSONL:
+		for _, f := range result.Findings {
+			err = errors.Join(err, a.line("finding", f))
+		}
+		if len(result.Findings) == 0 {
+			err = errors.Join(err, a.line("summary", whole))
+		}
+	default:
 		a.printVerification(result)
 	}
 	if err == nil && len(result.Findings) > 0 {
