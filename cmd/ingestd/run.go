@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -101,6 +102,7 @@ func (a *app) serve(ctx context.Context, checkOnly bool, simulated *rack.Rack) (
 	started()
 	service.ready()
 	ready = true
+	debug.FreeOSMemory() // what only the start has needed: a station may be idle for a day
 	err = r.watch(ctx)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause // a supervisor starts us, and the store, again
