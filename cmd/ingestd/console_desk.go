@@ -43,6 +43,9 @@ func (r retentionFile) Save(ctx context.Context, text []byte) error {
 	if err != nil {
 		return err
 	}
+	if onDisk, err := policy.Parse(file, before); err != nil || onDisk.Digest() != r.retention.Load().Rules().Digest() {
+		return errors.Join(errors.New("the file was changed on the machine and is not in force: have it loaded first (systemctl reload ingestd), and open this page again"), err)
+	}
 	if err := replaceFile(file, text); err != nil {
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 			return fmt.Errorf("%w: the daemon may not write it: put the file into state_dir and name it there in retention.policy, or change it on the machine", err)
