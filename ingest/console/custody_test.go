@@ -366,6 +366,19 @@ func TestRetention(t *testing.T) {
 	if len(lines) != 1 || lines[0].Detail["rules_sha256"] != now.Digest() || lines[0].Detail["from_sha256"] != rules.Digest() {
 		t.Errorf("the ledger has %+v", lines)
 	}
+	// A value that the form would take for two is not lost by it.
+	odd, err := policy.Parse("retention.yaml", []byte("version: 1\ndefault: {months: 24, why: x}\nrules:\n  - {name: odd, match: {tag: ['a,b']}, months: 36, why: x}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rules.rules = odd
+	if a := b.get("/admin/retention"); !strings.Contains(a.body, "带逗号的值") || strings.Contains(a.body, `class="p"`) {
+		t.Errorf("with a comma in a tag:\n%s", a.body)
+	}
+	if a := b.post("/admin/retention", form(func(f url.Values) { f.Set("digest", odd.Digest()) })); a.status != http.StatusConflict {
+		t.Errorf("saved over it: %d", a.status)
+	}
+	w.rules.rules = now
 	w.rules.broken = errors.New("read-only file system")
 	rules = now
 	if a := b.post("/admin/retention", form(nil)); a.status != http.StatusConflict || !strings.Contains(a.body, "read-only file system") || !strings.Contains(a.body, "原设置继续有效") {

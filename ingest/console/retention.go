@@ -55,6 +55,7 @@ type retentionScreen struct {
 	Changed       []custody.Effect
 	Open          int
 	MayEdit       bool
+	ByHand        bool // a rule says what the form can't
 }
 
 // effectsShown is how many sessions a preview names.
@@ -94,7 +95,14 @@ func (c *Console) retentionScreen(v *Visit) (s retentionScreen, err error) {
 	s.Default = form.Default.form(v)
 	for _, r := range form.Rules {
 		s.Rules = append(s.Rules, r.form(v))
+		for _, values := range r.Match {
+			for _, value := range values {
+				// The form could not tell such a value from two, and would lose it.
+				s.ByHand = s.ByHand || !slices.Equal(listed(value), []string{value})
+			}
+		}
 	}
+	s.MayEdit = s.MayEdit && !s.ByHand
 	s.Rules = append(s.Rules, ruleForm{})
 	return s, nil
 }
