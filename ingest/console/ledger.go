@@ -23,10 +23,9 @@ func (c *Console) ledgerPages() []Page {
 
 const (
 	linesShown = 50
-	// linesRead is how many lines a search reads for one page, in pieces of linesAtOnce:
-	// what lies further back is on the next page.
-	linesRead   = 100_000
-	linesAtOnce = 2000
+	// linesRead is how many lines a search looks at for one page: what lies further back is
+	// on the next one.
+	linesRead = 100_000
 )
 
 type ledgerScreen struct {
@@ -73,32 +72,29 @@ func (c *Console) ledgerList(v *Visit) error {
 		return (s.Event == "" || strings.HasPrefix(e.Event, s.Event)) && (s.Actor == "" || e.Actor == s.Actor || e.Actor == "account "+s.Actor) &&
 			(s.About == "" || e.Session == s.About) && (s.Day == "" || !e.Time.Before(from) && e.Time.Before(to))
 	}
-	lowest := max(0, before-linesRead)
-	for hi := before; hi > lowest && len(s.Lines) < linesShown && !s.Broken; hi = s.From {
-		s.From = max(lowest, hi-linesAtOnce)
-		var piece []ledger.Stored
-		for line, err := range c.Evidence.Ledger.Read(v.Context(), s.From) {
-			if errors.Is(err, ledger.ErrBroken) {
-				s.Broken = true // what there is is shown, and that it can't be trusted
-				break
-			}
-			if err != nil {
-				return err
-			}
-			if line.Index >= hi {
-				break
-			}
-			if wanted(line.Entry) {
-				piece = append(piece, line)
-			}
+	// Every reading begins at the first line, to compare all with the checkpoint: so there
+	// is one for a page.
+	s.From = max(0, before-linesRead)
+	for line, err := range c.Evidence.Ledger.Read(v.Context(), s.From) {
+		if errors.Is(err, ledger.ErrBroken) {
+			s.Broken = true // what there is is shown, and that it can't be trusted
+			break
 		}
-		slices.Reverse(piece)
-		s.Lines = append(s.Lines, piece...)
+		if err != nil {
+			return err
+		}
+		if line.Index >= before {
+			break
+		}
+		if !wanted(line.Entry) {
+			continue
+		}
+		if s.Lines = append(s.Lines, line); len(s.Lines) > linesShown {
+			s.Lines = s.Lines[1:]
+			s.From = s.Lines[0].Index
+		}
 	}
-	if len(s.Lines) > linesShown {
-		s.Lines = s.Lines[:linesShown]
-		s.From = s.Lines[linesShown-1].Index
-	}
+	slices.Reverse(s.Lines)
 	if s.From > 0 {
 		q := url.Values{"before": {strconv.FormatInt(s.From, 10)}}
 		for name, value := range map[string]string{"event": s.Event, "actor": s.Actor, "session": s.About, "day": s.Day} {

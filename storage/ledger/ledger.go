@@ -28,6 +28,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -283,14 +284,26 @@ func (l *Ledger) Read(ctx context.Context, from int64) iter.Seq2[Stored, error] 
 // About gives the lines that name a session, as Read does, and reads the others only to
 // compare all of them with the checkpoint.
 func (l *Ledger) About(ctx context.Context, session string) iter.Seq2[Stored, error] {
+	mark, err := json.Marshal(session)
+	return l.search(ctx, append([]byte(`"session":`), mark...), err, func(e Entry) bool { return e.Session == session })
+}
+
+// Events gives the lines whose event begins with a prefix, in the same way.
+func (l *Ledger) Events(ctx context.Context, prefix string) iter.Seq2[Stored, error] {
+	mark, err := json.Marshal(prefix)
+	mark = bytes.TrimSuffix(mark, []byte(`"`))
+	return l.search(ctx, append([]byte(`"event":`), mark...), err, func(e Entry) bool { return strings.HasPrefix(e.Event, prefix) })
+}
+
+// search parses the lines that have mark in them, and gives those that are wanted: the
+// mark may stand in other words of a line too.
+func (l *Ledger) search(ctx context.Context, mark []byte, err error, wanted func(Entry) bool) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
-		mark, err := json.Marshal(session)
 		var now state
 		if err == nil {
 			now, err = l.snapshot(ctx)
 		}
 		if err == nil {
-			mark = append([]byte(`"session":`), mark...)
 			err = l.eachLine(ctx, now, func(line []byte, so *tree) (bool, error) {
 				if !bytes.Contains(line, mark) {
 					return true, nil
@@ -299,7 +312,7 @@ func (l *Ledger) About(ctx context.Context, session string) iter.Seq2[Stored, er
 				if err != nil {
 					return false, fmt.Errorf("%w: line %d: %w", ErrBroken, so.size-1, err)
 				}
-				if entry.Session != session { // it stands in other words of the line
+				if !wanted(entry) {
 					return true, nil
 				}
 				return yield(Stored{Index: so.size - 1, Line: bytes.Clone(line), Entry: entry}, nil), nil

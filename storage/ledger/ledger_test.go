@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -327,5 +328,49 @@ func TestReadEndsWithTheTruth(t *testing.T) {
 	}
 	if !errors.Is(last, ledger.ErrBroken) {
 		t.Errorf("the last word is %v", last)
+	}
+}
+
+// Lines are searched for by session and by event, whatever stands in their other words.
+func TestSearchedLines(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l := open(t, dir)
+	about := func(event, session, reason string) ledger.Entry {
+		e := entry(0)
+		e.Event, e.Session, e.Reason = event, session, reason
+		return e
+	}
+	if _, err := l.Append(t.Context(),
+		about("view.file", "S-1", ""), about("view.page", "S-2", ""), about("session.sealed", "S-1", `"event":"view.file"`), about("verify.done", "", `"session":"S-1"`),
+	); err != nil {
+		t.Fatal(err)
+	}
+	indices := func(lines iter.Seq2[ledger.Stored, error]) (all []int64, last error) {
+		for line, err := range lines {
+			if err != nil {
+				return all, err
+			}
+			all = append(all, line.Index)
+		}
+		return all, nil
+	}
+	for name, c := range map[string]struct {
+		lines iter.Seq2[ledger.Stored, error]
+		want  []int64
+	}{
+		"a session":    {l.About(t.Context(), "S-1"), []int64{0, 2}},
+		"an event":     {l.Events(t.Context(), "view.file"), []int64{0}},
+		"a kind of it": {l.Events(t.Context(), "view."), []int64{0, 1}},
+		"none":         {l.Events(t.Context(), "done"), nil},
+	} {
+		if got, err := indices(c.lines); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: lines %v, %v; want %v", name, got, err, c.want)
+		}
+	}
+	text := readFile(t, dir, "entries.jsonl")
+	writeFile(t, bytes.Replace(text, []byte("S-2"), []byte("S-9"), 1), dir, "entries.jsonl")
+	if _, err := indices(l.Events(t.Context(), "view.")); !errors.Is(err, ledger.ErrBroken) {
+		t.Errorf("a ledger that was changed is searched: %v", err)
 	}
 }
