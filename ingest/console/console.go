@@ -58,6 +58,8 @@ type Options struct {
 	// HasProfile tells whether there is a profile of recorders of a name.
 	HasProfile func(name string) (bool, error)
 	Software   string // what runs, for people
+	// Ports are where slots are, by their names: a USB port or a folder.
+	Ports map[string]string
 	Location   *time.Location
 	Name       string // of the station, for people; may be empty
 

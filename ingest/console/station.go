@@ -24,8 +24,25 @@ func (c *Console) stationPages() []Page {
 	}
 }
 
-// dock is the metal one, slot by slot, as the board tells it.
-func (c *Console) dock(v *Visit) error { return v.Show("dock.html", c.Station.Slots()) }
+// slotRow is a slot as the board tells it, and where it is.
+type slotRow struct {
+	ingest.SlotView
+	Port string // empty: not known
+}
+
+// ClockBad tells whether the recorder's clock was wrong when it was docked.
+func (r slotRow) ClockBad() bool {
+	return r.Verdict == device.ClockOff || r.Verdict == device.ClockReset || r.Verdict == device.ClockWrongZone
+}
+
+// dock is the metal one, slot by slot.
+func (c *Console) dock(v *Visit) error {
+	var rows []slotRow
+	for _, s := range c.Station.Slots() {
+		rows = append(rows, slotRow{s, c.Ports[s.Name]})
+	}
+	return v.Show("dock.html", rows)
+}
 
 type bucketScreen struct {
 	Findings []storage.Finding

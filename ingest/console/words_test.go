@@ -109,6 +109,13 @@ func TestBothLanguagesSayEverything(t *testing.T) {
 	} {
 		asked["slot."+string(s)] = true
 	}
+	for _, tr := range []ingest.Trouble{
+		ingest.TroubleStalled, ingest.TroubleStore, ingest.TroubleStaged, ingest.TroubleUnreadable, ingest.TroubleNotStored, ingest.TroublePerson,
+		ingest.TroubleUnregistered, ingest.TroubleNoRecorder, ingest.TroubleOther,
+	} {
+		asked["trouble."+string(tr)] = true
+	}
+	asked["dock.last_safe"], asked["dock.last_unsafe"] = true, true
 	for _, c := range []string{ingest.CheckJournal, ingest.CheckSelfTest, ingest.CheckStore, ingest.CheckBucket, ingest.CheckWritable, ingest.CheckClock} {
 		asked["check."+c] = true
 	}

@@ -94,7 +94,7 @@ func (w *world) open(change func(*console.Options)) {
 		w.openStore()
 	}
 	w.station = ingest.NewStation(ingest.Config{
-		ID: "TEST-01", Location: beijing, Verification: ingest.ReadBack, PartSize: 5 << 20, BufferMemory: 10 << 20, StationClock: func() device.StationClock { return device.StationClock{Synchronised: true} },
+		ID: "TEST-01", Slots: []string{"1", "2"}, Location: beijing, Verification: ingest.ReadBack, PartSize: 5 << 20, BufferMemory: 10 << 20, StationClock: func() device.StationClock { return device.StationClock{Synchronised: true} },
 	}, w.vault, w.journal, w.evidence)
 	w.book = accounts.NewBook(w.journal, w.station.Record, func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) })
 	for _, a := range []accounts.Account{
