@@ -32,6 +32,19 @@ type Evidence struct {
 	Documents map[string][]byte
 }
 
+// Views is how often the footage of sessions was played or saved, by their ids, as the
+// ledger tells it; ledger.ErrBroken where nothing that it tells can be trusted.
+func Views(ctx context.Context, l *ledger.Ledger) (map[string]int, error) {
+	views := map[string]int{}
+	for line, err := range l.Events(ctx, "view.file") {
+		if err != nil {
+			return nil, err
+		}
+		views[line.Entry.Session]++
+	}
+	return views, nil
+}
+
 // LedgerSigner signs the checkpoints of a station's ledger.
 func LedgerSigner(key *stationkey.Key, station string) ledger.Signer {
 	return ledgerSigner{key, station}

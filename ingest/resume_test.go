@@ -41,6 +41,9 @@ func TestAPulledCableResumesAtTheLastDurablePart(t *testing.T) {
 	if !again.Safe || !again.Resumed || again.Session.ID != r.Session.ID {
 		t.Fatalf("%s, resumed %v, session %s after %s", again.State, again.Resumed, again.Session.ID, r.Session.ID)
 	}
+	if s, err := w.journal.Session(t.Context(), r.Session.ID); err != nil || s.EarlyRemovals == nil || *s.EarlyRemovals != 1 {
+		t.Errorf("the session was taken too early once: %+v, %v", s.EarlyRemovals, err)
+	}
 	// At least three parts were durable; behind the last one 64 KiB are compared.
 	if most := int64((parts-3)*partSize + 1000 + 64<<10); again.BytesRead > most {
 		t.Errorf("%d bytes were read again, at most %d were due", again.BytesRead, most)

@@ -207,6 +207,7 @@ func (w *session) begin() {
 	w.record.ID = newSessionID(now, w.cfg.Location)
 	w.record.State = journal.StateOpen
 	w.record.DockedAt = now
+	w.record.EarlyRemovals = new(int)
 	w.record.Verification = w.cfg.Verification
 	w.record.Prefix = fmt.Sprintf("%s/%s/%s/", w.cfg.ID, now.In(w.cfg.Location).Format(time.DateOnly), w.record.ID)
 	w.nowKnown()

@@ -263,6 +263,9 @@ func (s *Station) Ingest(ctx context.Context, d device.Docking, o Options) (Repo
 		report.State, report.Safe = Safe, true
 	case errors.Is(err, device.ErrRemoved):
 		report.State = RemovedEarly
+		if report.Session.ID != "" {
+			err = errors.Join(err, s.journal.RemovedEarly(context.WithoutCancel(ctx), report.Session.ID))
+		}
 	case errors.Is(err, ErrConflict):
 		report.State = Conflict
 	case errors.Is(err, ErrUnregistered), errors.Is(err, device.ErrNotARecorder):

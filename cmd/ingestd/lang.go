@@ -49,6 +49,7 @@ var chineseHeadings = map[string]string{
 	"DEVICE":           "设备",
 	"DISKS":            "磁盘",
 	"DOCKED":           "接入时间",
+	"EARLY REMOVALS":   "提前拔出",
 	"EFFECT":           "影响",
 	"EVENT":            "事项",
 	"FAILED":           "部分未入库",
@@ -99,5 +100,6 @@ var chineseHeadings = map[string]string{
 	"UNIT":             "部门",
 	"VALUE":            "值",
 	"VIEWED":           "查看",
+	"VIEWS":            "播放下载",
 	"WHY":              "理由",
 }

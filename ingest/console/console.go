@@ -59,9 +59,9 @@ type Options struct {
 	HasProfile func(name string) (bool, error)
 	Software   string // what runs, for people
 	// Ports are where slots are, by their names: a USB port or a folder.
-	Ports map[string]string
-	Location   *time.Location
-	Name       string // of the station, for people; may be empty
+	Ports    map[string]string
+	Location *time.Location
+	Name     string // of the station, for people; may be empty
 
 	Listen string // host:port
 	// Certificate is the console's; nil: no TLS, on a loopback address or behind a proxy

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -26,6 +27,12 @@ func TestStatistics(t *testing.T) {
 	if err := w.journal.AddRecorder(t.Context(), journal.Recorder{Serial: "DSJ-0412", Unit: "二中队", AddedAt: w.journal.Now()}); err != nil {
 		t.Fatal(err)
 	}
+	if err := w.journal.SaveSession(t.Context(), journal.Session{ID: "S-EARLY", State: journal.StateOpen, Recorder: "DSJ-0900", DockedAt: time.Date(2026, 9, 1, 0, 0, 0, 0, beijing), EarlyRemovals: new(2)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.evidence.Ledger.Append(t.Context(), ledger.Entry{Station: "TEST-01", Event: "view.file", Actor: "account wang", Time: w.journal.Now(), Session: ofWang}); err != nil {
+		t.Fatal(err)
+	}
 	b := w.login("li")
 	for by, want := range map[string]string{
 		"month":    "2026-10|1|1|0|3, 2026-11|2|1|1|6",
@@ -40,7 +47,7 @@ func TestStatistics(t *testing.T) {
 		}
 		var got []string
 		for _, i := range s.Items {
-			got = append(got, fmt.Sprintf("%v|%v|%v|%v|%v", i[by], i["sessions"], i["sealed"], i["failed"], i["files"]))
+			got = append(got, fmt.Sprintf("%v|%v|%v|%v|%v", i["key"], i["sessions"], i["sealed"], i["failed"], i["files"]))
 		}
 		if got := strings.Join(got, ", "); got != want {
 			t.Errorf("by %s: %s, want %s", by, got, want)
@@ -51,11 +58,14 @@ func TestStatistics(t *testing.T) {
 		t.Errorf("%d exports in the ledger", exports)
 	}
 	a := b.get("/api/v1/stats?from=2026-10-01&to=2026-11-30&by=officer&format=csv")
-	if a.status != http.StatusOK || !strings.HasPrefix(a.body, "\ufeff") || !strings.Contains(a.body, "'=cmd(),1,1,0,3,") || !strings.Contains(a.header.Get("Content-Disposition"), "attachment") {
+	if a.status != http.StatusOK || !strings.HasPrefix(a.body, "\ufeff") || !strings.Contains(a.body, "'=cmd(),1,1,0,3,2147783648,未知,1,0,0\n") || !strings.Contains(a.body, "\n012345,1,1,0,3,2147783648,未知,1,0,1\n") || !strings.Contains(a.header.Get("Content-Disposition"), "attachment") {
 		t.Errorf("CSV: %d %v\n%s", a.status, a.header, a.body)
 	}
 	if a := b.get("/admin/stats?from=2026-10-01&to=2026-11-30"); a.status != http.StatusOK || !strings.Contains(a.body, "<rect") || !strings.Contains(a.body, `<th scope="row">2026-10</th>`) {
 		t.Errorf("the page: %d\n%s", a.status, a.body)
+	}
+	if a := b.get("/admin/stats?by=recorder&from=2026-09-01&to=2026-11-30"); !strings.Contains(a.body, "<td class=\"r\">2</td><td class=\"r\">0</td><td class=\"r\">1</td><td class=\"r\">0</td></tr>") || !strings.Contains(a.body, "至少 2") {
+		t.Errorf("early removals, of which some are not known:\n%s", a.body)
 	}
 	for _, wrong := range []string{"by=mood", "from=1.1.2026", "from=2026-12-01&to=2026-11-01", "format=xml"} {
 		if a := b.get("/api/v1/stats?" + wrong); a.status != http.StatusUnprocessableEntity {

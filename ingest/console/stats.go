@@ -2,7 +2,9 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
+	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage/ledger"
@@ -33,13 +36,22 @@ type statsScreen struct {
 	Kinds    []journal.StatsBy
 	Stats    []journal.Stat
 	Sum      journal.Stat
-	Bars     []bar
-	Height   int // of the chart, in its own units
+	Charts   []chart
+	Broken   bool // the ledger is not what was signed: views are not known
 	CSV      string
 	JSON     string
 }
 
-// bar is one bar of the chart, in its own units.
+// chart has a bar for each line of the table, or for as many as can be read.
+type chart struct {
+	ID     string // in the page
+	Title  string
+	Bars   []bar
+	Height int // in its own units
+	More   int // lines of the table that it has no bar for
+}
+
+// bar is one bar of a chart, in its own units.
 type bar struct {
 	Label, Value     string
 	Y, TextY, Length int
@@ -48,8 +60,44 @@ type bar struct {
 const (
 	barLongest = 640
 	barEvery   = 34
-	barsMost   = 24 // the table has all of them
+	barsMost   = 24
 )
+
+// chart draws the latest months, or the largest of others.
+func (v *Visit) chart(id, title string, by journal.StatsBy, stats []journal.Stat, value func(journal.Stat) int64, words func(int64) string) chart {
+	ch := chart{ID: id, Title: title, More: max(0, len(stats)-barsMost)}
+	shown := slices.Clone(stats)
+	if by == journal.ByMonth {
+		shown = shown[ch.More:]
+	} else {
+		slices.SortStableFunc(shown, func(a, b journal.Stat) int { return cmp.Compare(value(b), value(a)) })
+		shown = shown[:len(shown)-ch.More]
+	}
+	most := int64(1)
+	for _, n := range shown {
+		most = max(most, value(n))
+	}
+	for i, n := range shown {
+		label := v.Shown(n.Key)
+		if label == "" {
+			label = v.T("unknown")
+		}
+		ch.Bars = append(ch.Bars, bar{label, words(value(n)), i * barEvery, i*barEvery + 18, int(float64(value(n)) / float64(most) * barLongest)})
+	}
+	ch.Height = len(ch.Bars) * barEvery
+	return ch
+}
+
+// Counted is a number that is not known of unknown of those that it counts.
+func (s statsScreen) Counted(w Words, n *int, unknown int) string {
+	switch {
+	case n == nil:
+		return w.T("unknown")
+	case unknown > 0:
+		return w.T("stats.at_least", "N", *n)
+	}
+	return strconv.Itoa(*n)
+}
 
 // statsQuery reads what is asked for; without a period it is the year up to today.
 func (v *Visit) statsQuery() (s statsScreen, from, to time.Time) {
@@ -80,38 +128,32 @@ func (c *Console) stats(v *Visit) error {
 	if s.Wrong != "" {
 		return v.ShowAs(http.StatusUnprocessableEntity, "stats.html", s)
 	}
-	var err error
-	if s.Stats, err = c.Journal.Stats(v.Context(), s.By, from, to, v.location); err != nil {
+	if err := c.count(v, &s, from, to); err != nil {
 		return err
 	}
-	most := int64(1)
 	for _, n := range s.Stats {
-		s.Sum.Sessions, s.Sum.Sealed, s.Sum.Failed = s.Sum.Sessions+n.Sessions, s.Sum.Sealed+n.Sealed, s.Sum.Failed+n.Failed
-		s.Sum.Files, s.Sum.Bytes = s.Sum.Files+n.Files, s.Sum.Bytes+n.Bytes
-		s.Sum.ClockOff, s.Sum.ClockUnknown = s.Sum.ClockOff+n.ClockOff, s.Sum.ClockUnknown+n.ClockUnknown
-		most = max(most, n.Bytes)
+		s.Sum = s.Sum.Plus(n)
 	}
-	shown := s.Stats
-	if s.By == journal.ByMonth { // the latest; else the largest
-		shown = shown[max(0, len(shown)-barsMost):]
-	} else {
-		shown = slices.SortedFunc(slices.Values(shown), func(a, b journal.Stat) int { return int(min(1, max(-1, b.Bytes-a.Bytes))) })
-		shown = shown[:min(barsMost, len(shown))]
+	s.Charts = []chart{
+		v.chart("bytes", v.T("stats.chart"), s.By, s.Stats, func(n journal.Stat) int64 { return n.Bytes }, v.Size),
+		v.chart("sessions", v.T("stats.sessions"), s.By, s.Stats, func(n journal.Stat) int64 { return int64(n.Sessions) }, func(n int64) string { return strconv.FormatInt(n, 10) }),
 	}
-	for i, n := range shown {
-		label := v.Shown(n.Key)
-		if label == "" {
-			label = v.T("unknown")
-		}
-		s.Bars = append(s.Bars, bar{label, v.Size(n.Bytes), i * barEvery, i*barEvery + 18, int(float64(n.Bytes) / float64(most) * barLongest)})
-	}
-	s.Height = len(s.Bars) * barEvery
 	export := url.Values{"by": {string(s.By)}, "from": {s.From}, "to": {s.To}}
 	export.Set("format", "csv")
 	s.CSV = "/api/v1/stats?" + export.Encode()
 	export.Set("format", "json")
 	s.JSON = "/api/v1/stats?" + export.Encode()
 	return v.Show("stats.html", s)
+}
+
+// count asks journal and ledger. Views are unknown where the ledger can't be trusted.
+func (c *Console) count(v *Visit, s *statsScreen, from, to time.Time) error {
+	views, err := ingest.Views(v.Context(), c.Evidence.Ledger)
+	if s.Broken = errors.Is(err, ledger.ErrBroken); err != nil && !s.Broken {
+		return err
+	}
+	s.Stats, err = c.Journal.Stats(v.Context(), journal.StatsQuery{By: s.By, From: from, To: to, Location: v.location, Views: views})
+	return err
 }
 
 // apiStats is the export, which the ledger has first.
@@ -129,26 +171,23 @@ func (c *Console) apiStats(v *Visit) error {
 	}}); err != nil {
 		return err
 	}
-	all, err := c.Journal.Stats(v.Context(), s.By, from, to, v.location)
-	if err != nil {
+	if err := c.count(v, &s, from, to); err != nil {
 		return err
 	}
 	if format != "csv" {
-		items := []map[string]any{}
-		for _, n := range all {
-			items = append(items, map[string]any{
-				string(s.By): n.Key, "sessions": n.Sessions, "sealed": n.Sealed, "failed": n.Failed, "files": n.Files, "bytes": n.Bytes, "clock_off": n.ClockOff, "clock_unknown": n.ClockUnknown,
-			})
-		}
-		return v.ShowJSON(map[string]any{"schema": "ingestd.stats/1", "by": s.By, "from": s.From, "to": s.To, "items": items})
+		return v.ShowJSON(map[string]any{"schema": "ingestd.stats/1", "by": s.By, "from": s.From, "to": s.To, "items": s.Stats})
 	}
 	var text bytes.Buffer
 	text.WriteString("\ufeff") // or spreadsheets take it for another encoding
 	w := csv.NewWriter(&text)
-	rows := [][]string{{v.T("stats.by." + string(s.By)), v.T("stats.sessions"), v.T("stats.sealed"), v.T("stats.failed"), v.T("col.files"), v.T("stats.bytes"), v.T("stats.clock_off"), v.T("stats.clock_unknown")}}
-	for _, n := range all {
+	rows := [][]string{{
+		v.T("stats.by." + string(s.By)), v.T("stats.sessions"), v.T("stats.sealed"), v.T("stats.failed"), v.T("col.files"), v.T("stats.bytes"),
+		v.T("stats.early"), v.T("stats.clock_off"), v.T("stats.clock_unknown"), v.T("stats.views"),
+	}}
+	for _, n := range s.Stats {
 		rows = append(rows, []string{
-			cell(n.Key), strconv.Itoa(n.Sessions), strconv.Itoa(n.Sealed), strconv.Itoa(n.Failed), strconv.FormatInt(n.Files, 10), strconv.FormatInt(n.Bytes, 10), strconv.Itoa(n.ClockOff), strconv.Itoa(n.ClockUnknown),
+			cell(n.Key), strconv.Itoa(n.Sessions), strconv.Itoa(n.Sealed), strconv.Itoa(n.Failed), strconv.FormatInt(n.Files, 10), strconv.FormatInt(n.Bytes, 10),
+			s.Counted(v.Words, n.EarlyRemovals, n.EarlyUnknown), strconv.Itoa(n.ClockOff), strconv.Itoa(n.ClockUnknown), s.Counted(v.Words, n.Views, 0),
 		})
 	}
 	if err := w.WriteAll(rows); err != nil {
@@ -157,7 +196,7 @@ func (c *Console) apiStats(v *Visit) error {
 	h := v.w.Header()
 	h.Set("Content-Type", "text/csv; charset=utf-8")
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": "ingestd-stats-" + string(s.By) + ".csv"}))
-	_, err = v.w.Write(text.Bytes())
+	_, err := v.w.Write(text.Bytes())
 	return err
 }
 

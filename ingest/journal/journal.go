@@ -147,7 +147,7 @@ func open(dir string) (*sql.DB, error) {
 	return sql.Open("sqlite", dsn)
 }
 
-const schemaVersion = 5
+const schemaVersion = 6
 
 // upgrades lead from a version to the next one. They only add.
 var upgrades = map[int]string{
@@ -182,6 +182,7 @@ var upgrades = map[int]string{
 		CREATE INDEX sessions_by_officer ON sessions (officer, docked_at, id);
 		CREATE INDEX sessions_by_state ON sessions (state, docked_at, id);
 		CREATE INDEX files_sizes ON files (session, kind, size);`,
+	5: `ALTER TABLE sessions ADD COLUMN early_removals INTEGER;`,
 }
 
 // migrate brings a database, new or of an earlier release, up to this version: in

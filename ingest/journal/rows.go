@@ -49,6 +49,9 @@ type Session struct {
 	Reason       string
 	Manifest     ManifestRef
 	Bucket       string // id of the bucket that it lies in; empty: unknown
+	// EarlyRemovals is how often the recorder was taken before it was safe; nil: nobody
+	// has counted. SaveSession writes it of a new session only: see RemovedEarly.
+	EarlyRemovals *int
 
 	// What SaveSession leaves as it is: see Lengthened and Disposed.
 
@@ -151,7 +154,7 @@ type Recorder struct {
 }
 
 const sessionColumns = `id, state, recorder, officer, slot, identity, clock, health, condition, prefix, verification,
-	docked_at, ended_at, retain_until, reason, manifest_key, manifest_version, manifest_sha256, bucket`
+	docked_at, ended_at, retain_until, reason, manifest_key, manifest_version, manifest_sha256, bucket, early_removals`
 
 // SaveSession writes a session, a new one or one that changed.
 func (j *Journal) SaveSession(ctx context.Context, s Session) error {
@@ -166,18 +169,27 @@ func saveSession(tx *sql.Tx, s Session) error {
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return err
 	}
-	_, err := tx.Exec(`INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+	_, err := tx.Exec(`INSERT INTO sessions (`+sessionColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET state=excluded.state, officer=excluded.officer, slot=excluded.slot, identity=excluded.identity,
 		clock=excluded.clock, health=excluded.health, condition=excluded.condition, ended_at=excluded.ended_at, retain_until=excluded.retain_until, reason=excluded.reason,
 		manifest_key=excluded.manifest_key, manifest_version=excluded.manifest_version, manifest_sha256=excluded.manifest_sha256,
 		bucket=excluded.bucket`,
 		s.ID, s.State, s.Recorder, s.Officer, s.Slot, string(identity), string(clock), string(health), string(condition), s.Prefix, s.Verification,
 		formatTime(s.DockedAt), formatTime(s.EndedAt), formatTime(s.RetainUntil), s.Reason,
-		s.Manifest.Key, s.Manifest.VersionID, s.Manifest.SHA256, s.Bucket)
+		s.Manifest.Key, s.Manifest.VersionID, s.Manifest.SHA256, s.Bucket, s.EarlyRemovals)
 	if err != nil {
 		return fmt.Errorf("session %s: %w", s.ID, err)
 	}
 	return nil
+}
+
+// RemovedEarly counts that the recorder of a session was taken before it was safe. Of a
+// session that nobody has counted from its beginning the number stays unknown.
+func (j *Journal) RemovedEarly(ctx context.Context, session string) error {
+	return j.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE sessions SET early_removals = early_removals + 1 WHERE id = ?", session)
+		return err
+	})
 }
 
 // Documents are what a session that is being sealed puts into the store, to the
@@ -298,7 +310,7 @@ func (j *Journal) sessions(ctx context.Context, where string, args ...any) (_ []
 		var identity, clock, health, condition, docked, ended, until, disposed string
 		if err := rows.Scan(&s.ID, &s.State, &s.Recorder, &s.Officer, &s.Slot, &identity, &clock, &health, &condition, &s.Prefix, &s.Verification,
 			&docked, &ended, &until, &s.Reason, &s.Manifest.Key, &s.Manifest.VersionID, &s.Manifest.SHA256,
-			&s.Bucket, &s.Permanent, &disposed); err != nil {
+			&s.Bucket, &s.EarlyRemovals, &s.Permanent, &disposed); err != nil {
 			return nil, fmt.Errorf("journal: %w", err)
 		}
 		if err := errors.Join(

@@ -31,7 +31,8 @@ CREATE TABLE sessions (
 	checksums_sig    BLOB,          -- only while sealing
 	bucket           TEXT NOT NULL DEFAULT '',   -- id of the bucket that it lies in; empty: unknown
 	permanent        INTEGER NOT NULL DEFAULT 0, -- 1: kept permanently (永久保存)
-	disposed_at      TEXT NOT NULL DEFAULT ''    -- when its footage was given up for deletion (到期销毁)
+	disposed_at      TEXT NOT NULL DEFAULT '',   -- when its footage was given up for deletion (到期销毁)
+	early_removals   INTEGER                     -- how often it was taken before it was safe; NULL: nobody has counted
 ) STRICT;
 CREATE INDEX sessions_by_recorder ON sessions (recorder, docked_at);
 -- For searches by people: see Find.
