@@ -36,6 +36,7 @@ type running struct {
 	station    *ingest.Station
 	now        *configs.Config // what is in force; owned by the goroutine of reloadOnHangUp
 	metrics    *metrics.Metrics
+	attention  ingest.Attention
 	log        atomic.Pointer[zerolog.Logger]
 	known      atomic.Pointer[dock.Config]
 	retention  atomic.Pointer[configs.Retention]
@@ -47,6 +48,7 @@ type running struct {
 func (r *running) emit(e ingest.Event) {
 	logEvent(*r.log.Load(), e)
 	r.metrics.Observe(e)
+	r.attention.Observe(e)
 	r.workplace.service.see(e)
 }
 

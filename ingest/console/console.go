@@ -23,6 +23,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -59,9 +60,12 @@ type Options struct {
 	HasProfile func(name string) (bool, error)
 	Software   string // what runs, for people
 	// Ports are where slots are, by their names: a USB port or a folder.
-	Ports    map[string]string
-	Location *time.Location
-	Name     string // of the station, for people; may be empty
+	Ports map[string]string
+	// Attention gives the events that a person should look after, the latest first; nil:
+	// nobody keeps them.
+	Attention func() []ingest.Noted
+	Location  *time.Location
+	Name      string // of the station, for people; may be empty
 
 	Listen string // host:port
 	// Certificate is the console's; nil: no TLS, on a loopback address or behind a proxy
@@ -97,6 +101,9 @@ type Console struct {
 
 	renewEvery time.Duration
 
+	// pair is the certificate that is in use; it points to nil where there is none.
+	pair atomic.Pointer[tls.Certificate]
+
 	life   context.Context // ends with Run
 	end    context.CancelFunc
 	orders sync.WaitGroup // that are being carried out
@@ -115,6 +122,7 @@ func New(o Options) (*Console, error) {
 		return nil, err
 	}
 	c := &Console{Options: o, told: map[string]time.Time{}, watched: map[viewing]time.Time{}, renewEvery: renewEvery}
+	c.pair.Store(o.Certificate)
 	c.life, c.end = context.WithCancel(context.Background())
 	var err error
 	if c.bundle, err = readCatalogues(); err != nil {

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -71,16 +70,14 @@ func (c *Console) ServeOn(ctx context.Context, l net.Listener) error {
 	server := c.server()
 	l = netutil.LimitListener(l, maxConnections)
 	if c.Certificate != nil {
-		pair := &atomic.Pointer[tls.Certificate]{}
-		pair.Store(c.Certificate)
 		l = tls.NewListener(l, &tls.Config{
 			MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Load(), nil },
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.pair.Load(), nil },
 		})
 		if c.Renewed != nil {
 			renewing, stop := context.WithCancel(ctx)
 			defer stop()
-			go c.renew(renewing, pair)
+			go c.renew(renewing)
 		}
 	}
 	stopped := make(chan struct{})
@@ -108,7 +105,7 @@ const renewEvery = time.Minute
 
 // renew takes a certificate that was renewed on the disk, until ctx ends. One that can't
 // be used is told of once, and the one before stays.
-func (c *Console) renew(ctx context.Context, pair *atomic.Pointer[tls.Certificate]) {
+func (c *Console) renew(ctx context.Context) {
 	tick := time.NewTicker(c.renewEvery)
 	defer tick.Stop()
 	for told := ""; ; {
@@ -122,8 +119,8 @@ func (c *Console) renew(ctx context.Context, pair *atomic.Pointer[tls.Certificat
 		case err != nil && err.Error() != told:
 			told = err.Error()
 			c.emit(ingest.Event{Name: "console.certificate", Level: ingest.Alarm, Err: err, Message: "the new certificate of the console can't be used; the one before stays"})
-		case err == nil && !slices.EqualFunc(next.Certificate, pair.Load().Certificate, bytes.Equal):
-			pair.Store(next)
+		case err == nil && !slices.EqualFunc(next.Certificate, c.pair.Load().Certificate, bytes.Equal):
+			c.pair.Store(next)
 			told = ""
 			c.emit(ingest.Event{Name: "console.certificate", Message: "the console has a new certificate"})
 		}

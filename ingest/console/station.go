@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
@@ -10,6 +11,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
+	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
 // stationPages tell how the station is: its slots, its bucket, its health.
@@ -81,19 +83,30 @@ func (c *Console) bucketLook(v *Visit) error {
 
 // healthScreen is what IT staff look at first.
 type healthScreen struct {
-	Checks   []ingest.Check
-	AllReady bool
-	Room     ingest.Room
-	RoomErr  string
-	Counts   journal.Counts
-	Clock    device.StationClock
-	Software string
+	Checks    []ingest.Check
+	AllReady  bool
+	Room      ingest.Room
+	DaysLeft  int
+	DaysKnown bool
+	RoomErr   string
+	Counts    journal.Counts
+	Clock     device.StationClock
+	Software  string
 	// CertificateEnds is when browsers stop to trust the console; zero: it has none.
 	CertificateEnds time.Time
 	CertificateSoon bool
 	AuditAt         time.Time
 	AuditBad        int
 	LedgerSize      int64
+	LedgerBroken    bool
+	Verified        *ledger.Entry // the last verify.done; nil: there is none
+	Attention       []ingest.Noted
+}
+
+// Told tells whether the reader may have the words of an event. Those about a session may
+// name files; its kind, slot and time are for everybody who looks after the station.
+func (s healthScreen) Told(v *Visit, n ingest.Noted) bool {
+	return v.Footage() || n.Session == "" && n.Path == ""
 }
 
 // certificateSoon is how long before its end a certificate is warned of.
@@ -112,14 +125,28 @@ func (c *Console) health(v *Visit) error {
 	if s.Room, err = c.Station.Room(ctx); err != nil {
 		s.RoomErr = err.Error()
 	}
+	s.DaysLeft, s.DaysKnown = s.Room.Days()
 	if s.Counts, err = c.Journal.Counts(ctx); err != nil {
 		return err
 	}
 	if s.LedgerSize, err = c.Evidence.Ledger.Size(); err != nil {
 		return err
 	}
-	if c.Certificate != nil && len(c.Certificate.Certificate) > 0 {
-		leaf, err := x509.ParseCertificate(c.Certificate.Certificate[0])
+	for line, err := range c.Evidence.Ledger.Events(ctx, "verify.done") {
+		if s.LedgerBroken = errors.Is(err, ledger.ErrBroken); s.LedgerBroken {
+			s.Verified = nil // what it says can't be trusted
+			break
+		}
+		if err != nil {
+			return err
+		}
+		s.Verified = &line.Entry
+	}
+	if c.Attention != nil {
+		s.Attention = c.Attention()
+	}
+	if pair := c.pair.Load(); pair != nil && len(pair.Certificate) > 0 {
+		leaf, err := x509.ParseCertificate(pair.Certificate[0])
 		if err != nil {
 			return err
 		}

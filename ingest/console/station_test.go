@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/browsertest"
 	"github.com/bodyworn/ingestd/ingest/console"
 	"github.com/bodyworn/ingestd/ingest/journal"
@@ -174,7 +177,7 @@ func TestTheStationIsLookedAt(t *testing.T) {
 	if a := b.get("/admin/bucket"); strings.Contains(a.body, "还没有检查过") || !strings.Contains(a.body, "检查时间") {
 		t.Errorf("after:\n%s", a.body)
 	}
-	if a := b.get("/admin/health"); a.status != http.StatusOK || !strings.Contains(a.body, "可以采集：全部检查通过") {
+	if a := b.get("/admin/health"); a.status != http.StatusOK || !strings.Contains(a.body, "可以采集：全部检查通过") || !strings.Contains(a.body, "还没有核验过") {
 		t.Errorf("health: %d\n%s", a.status, a.body)
 	}
 	w.store.Kill()
@@ -183,9 +186,50 @@ func TestTheStationIsLookedAt(t *testing.T) {
 	}
 }
 
+// Health tells of the last verification, and of what a person should look after: to who
+// may see no footage without the words about it.
+func TestHealthTellsWhatToLookAfter(t *testing.T) {
+	t.Parallel()
+	var attention ingest.Attention
+	w := storedWorld(t, func(o *console.Options) { o.Attention = attention.All })
+	for _, e := range []ingest.Event{
+		{Name: "clock.set", Message: "a clock was set"},
+		{Name: "storage.unavailable", Level: ingest.Alarm, Err: errors.New("no route to <store>")},
+		{Name: "device.card_error", Level: ingest.Alarm, Slot: "7", Session: ofWang, Path: "DCIM/0001.MP4", Err: errors.New("open DCIM/0001.MP4: input/output error")},
+	} {
+		attention.Observe(e)
+	}
+	for findings, says := range map[string]string{"2": "2 处不符", "0": "没有发现问题"} {
+		if _, err := w.evidence.Ledger.Append(t.Context(), ledger.Entry{
+			Station: "TEST-01", Event: "verify.done", Actor: "uid 0", Time: w.journal.Now(), Detail: map[string]string{"scope": "all sessions", "findings": findings},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if a := w.login("it").get("/admin/health"); !strings.Contains(a.body, says) {
+			t.Errorf("after %s findings:\n%s", findings, a.body)
+		}
+	}
+	for who, footage := range map[string]bool{"it": false, "li": true} {
+		a := w.login(who).get("/admin/health")
+		if a.status != http.StatusOK || strings.Contains(a.body, "clock.set") || !strings.Contains(a.body, "no route to &lt;store&gt;") || !strings.Contains(a.body, "<code>device.card_error</code></td><td>7</td>") {
+			t.Errorf("%s: %d\n%s", who, a.status, a.body)
+		}
+		if strings.Contains(a.body, "0001.MP4") != footage || strings.Contains(a.body, "/admin/sessions/"+ofWang) != footage {
+			t.Errorf("%s reads of footage: %v, want %v\n%s", who, !footage, footage, a.body)
+		}
+	}
+}
+
 func TestTheStationInABrowser(t *testing.T) {
 	t.Parallel()
-	w := storedWorld(t, nil)
+	var attention ingest.Attention
+	w := storedWorld(t, func(o *console.Options) {
+		o.Ports, o.Attention = map[string]string{"1": "USB 2-1.3", "2": "USB 2-1.4"}, attention.All
+	})
+	attention.Observe(ingest.Event{Name: "ledger.unpublished", Level: ingest.Warn, Err: errors.New("the store does not answer")})
+	attention.Observe(ingest.Event{Name: "slot.removed_early", Level: ingest.Alarm, Slot: "2", Session: ofWang, Message: "put the recorder back: removed_early: 3 files, 1 stored"})
+	w.dockIn("1", "DSJ-0600", func(r device.Recorder) device.Recorder { return telling{r, -27 * time.Hour, 86} })
+	w.dockIn("2", "DSJ-0601", func(r device.Recorder) device.Recorder { return telling{r, time.Second, 15} })
 	w.many()
 	w.addSession("20261005-080000-cccccccc", "012345", "DSJ-0500", journal.StateSealed)
 	for _, r := range []journal.Recorder{{Serial: "DSJ-0412", Officer: "012345", Unit: "二中队"}, {Serial: "DSJ-0420", Officer: "067890", Unit: "一中队", Profile: "infodat", Note: "备用机"}} {

@@ -58,7 +58,7 @@ type bar struct {
 }
 
 const (
-	barLongest = 640
+	barLongest = 320
 	barEvery   = 34
 	barsMost   = 24
 )
