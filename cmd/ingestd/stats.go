@@ -79,7 +79,7 @@ func (a *app) stats(ctx context.Context, by journal.StatsBy, from, to string) (e
 // counted is a number that is not known of all that it counts.
 func counted(n *int, unknown int) string {
 	switch {
-	case n == nil:
+	case n == nil, *n == 0 && unknown > 0:
 		return "-"
 	case unknown > 0:
 		return fmt.Sprintf("≥%d", *n)

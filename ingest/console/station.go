@@ -109,6 +109,19 @@ func (s healthScreen) Told(v *Visit, n ingest.Noted) bool {
 	return v.Footage() || n.Session == "" && n.Path == ""
 }
 
+type stateCount struct {
+	State journal.SessionState
+	Count int
+}
+
+// Sessions are the counts in the order of a session's life.
+func (s healthScreen) Sessions() (all []stateCount) {
+	for _, state := range []journal.SessionState{journal.StateOpen, journal.StateSealing, journal.StateSealed, journal.StateFailed} {
+		all = append(all, stateCount{state, s.Counts.Sessions[state]})
+	}
+	return all
+}
+
 // certificateSoon is how long before its end a certificate is warned of.
 const certificateSoon = 30 * 24 * time.Hour
 

@@ -91,7 +91,7 @@ func (v *Visit) chart(id, title string, by journal.StatsBy, stats []journal.Stat
 // Counted is a number that is not known of unknown of those that it counts.
 func (s statsScreen) Counted(w Words, n *int, unknown int) string {
 	switch {
-	case n == nil:
+	case n == nil, *n == 0 && unknown > 0:
 		return w.T("unknown")
 	case unknown > 0:
 		return w.T("stats.at_least", "N", *n)
