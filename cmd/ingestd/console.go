@@ -26,7 +26,21 @@ func (r *running) keepConsole(ctx context.Context) {
 		r.emit(ingest.Event{Name: "console.trouble", Level: ingest.Alarm, Err: err, Message: "the console can't be reached; ingest goes on: put it right and start ingestd again"})
 		return
 	}
+	r.console.Store(c)
 	c.Run(ctx)
+}
+
+// certificateEnds is zero where the console has no certificate.
+func (r *running) certificateEnds() time.Time {
+	c := r.console.Load()
+	if c == nil {
+		return time.Time{}
+	}
+	ends, err := c.CertificateEnds()
+	if err != nil {
+		return time.Time{} // one that can't be read serves nobody, and health says so
+	}
+	return ends
 }
 
 func (r *running) newConsole() (*console.Console, error) {

@@ -100,6 +100,6 @@ func (r *running) sources() metrics.Sources {
 	}
 	return metrics.Sources{
 		Ready: r.station.Ready, Counts: w.journal.Counts, Audit: r.station.LastAudit,
-		Clock: r.station.Clock, Behind: w.journal.ClockFellBack, Volumes: volumes, Room: r.station.Room,
+		Clock: r.station.Clock, Behind: w.journal.ClockFellBack, CertificateEnds: r.certificateEnds, Volumes: volumes, Room: r.station.Room,
 	}
 }

@@ -72,8 +72,9 @@ func TestADaemonIsMonitored(t *testing.T) {
 	if strings.Contains(scrape, "card1") || strings.Contains(scrape, "a.mp4") {
 		t.Errorf("a name of a folder or file is in\n%s", scrape)
 	}
-	unknown := map[string]bool{ // no clock, no battery, nothing was read again
-		"ingestd_device_clock_drift_seconds": true, "ingestd_device_battery_ratio": true, "ingestd_verify_last_success_timestamp_seconds": true,
+	unknown := map[string]bool{ // no clock, no battery, nothing was read again, no console
+		"ingestd_console_certificate_not_after_timestamp_seconds": true,
+		"ingestd_device_clock_drift_seconds":                      true, "ingestd_device_battery_ratio": true, "ingestd_verify_last_success_timestamp_seconds": true,
 	}
 	for _, file := range []string{"../../configs/prometheus/alerts.yml", "../../configs/grafana/ingestd.json"} {
 		text, err := os.ReadFile(file)

@@ -17,6 +17,7 @@ import (
 	"github.com/bodyworn/ingestd/configs"
 	"github.com/bodyworn/ingestd/device/dock"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/console"
 	"github.com/bodyworn/ingestd/ingest/metrics"
 	"github.com/bodyworn/ingestd/storage/ledger"
 )
@@ -37,6 +38,7 @@ type running struct {
 	now        *configs.Config // what is in force; owned by the goroutine of reloadOnHangUp
 	metrics    *metrics.Metrics
 	attention  ingest.Attention
+	console    atomic.Pointer[console.Console] // nil: there is none
 	log        atomic.Pointer[zerolog.Logger]
 	known      atomic.Pointer[dock.Config]
 	retention  atomic.Pointer[configs.Retention]

@@ -314,13 +314,14 @@ func TestSlowClientsAreLetGo(t *testing.T) {
 	})
 }
 
-func certificate(t *testing.T) *tls.Certificate {
+// certificate is one of the console's own, for as long as is told.
+func certificate(t *testing.T, good time.Duration) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(good), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -330,7 +331,7 @@ func certificate(t *testing.T) *tls.Certificate {
 
 func TestOverTLS(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *console.Options) { o.Certificate = certificate(t) })
+	w := newWorld(t, func(o *console.Options) { o.Certificate = certificate(t, time.Hour) })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -404,7 +405,7 @@ func TestWhereARequestComesFrom(t *testing.T) {
 // while the one before stays.
 func TestTheCertificateIsRenewed(t *testing.T) {
 	t.Parallel()
-	first, second := certificate(t), certificate(t)
+	first, second := certificate(t, time.Hour), certificate(t, 48*time.Hour)
 	var mu sync.Mutex
 	next, broken := first, error(nil)
 	w := newWorld(t, func(o *console.Options) {
@@ -457,6 +458,9 @@ func TestTheCertificateIsRenewed(t *testing.T) {
 	next, broken = second, nil
 	mu.Unlock()
 	waitFor(second, 2)
+	if ends, err := w.console.CertificateEnds(); err != nil || time.Until(ends) < 40*time.Hour {
+		t.Errorf("the certificate that is in use ends %s, %v", ends, err)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

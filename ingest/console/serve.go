@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -125,6 +126,20 @@ func (c *Console) renew(ctx context.Context) {
 			c.emit(ingest.Event{Name: "console.certificate", Message: "the console has a new certificate"})
 		}
 	}
+}
+
+// CertificateEnds is when browsers stop to trust the certificate that is in use; zero:
+// there is none.
+func (c *Console) CertificateEnds() (time.Time, error) {
+	pair := c.pair.Load()
+	if pair == nil || len(pair.Certificate) == 0 {
+		return time.Time{}, nil
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		return time.Time{}, fmt.Errorf("console: its certificate: %w", err)
+	}
+	return leaf.NotAfter, nil
 }
 
 func (c *Console) server() *http.Server {

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"time"
 
@@ -158,14 +157,10 @@ func (c *Console) health(v *Visit) error {
 	if c.Attention != nil {
 		s.Attention = c.Attention()
 	}
-	if pair := c.pair.Load(); pair != nil && len(pair.Certificate) > 0 {
-		leaf, err := x509.ParseCertificate(pair.Certificate[0])
-		if err != nil {
-			return err
-		}
-		s.CertificateEnds = leaf.NotAfter
-		s.CertificateSoon = time.Until(leaf.NotAfter) < certificateSoon
+	if s.CertificateEnds, err = c.CertificateEnds(); err != nil {
+		return err
 	}
+	s.CertificateSoon = !s.CertificateEnds.IsZero() && time.Until(s.CertificateEnds) < certificateSoon
 	findings, at := c.Station.LastAudit()
 	s.AuditAt = at
 	for _, f := range findings {

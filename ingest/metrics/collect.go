@@ -31,6 +31,9 @@ type Sources struct {
 	Clock func() device.StationClock
 	// Behind is how far the station's clock is behind the latest time that it has seen.
 	Behind func() time.Duration
+	// CertificateEnds is when the console's certificate ends; the zero time: it has none,
+	// or that is not known.
+	CertificateEnds func() time.Time
 	// Volumes give the room on the station's disks in bytes, by their use.
 	Volumes map[string]func() (free, total int64, err error)
 	// Room is what is left in the store, and how fast it fills.
@@ -56,6 +59,7 @@ var (
 	findingsDesc    = desc("bucket_findings", "What the last look at the bucket's settings has found. Not there before the first.", "severity")
 	syncedDesc      = desc("station_clock_synced", "1 if a time service keeps the station's clock.")
 	behindDesc      = desc("station_clock_behind_seconds", "How far the station's clock is behind the latest time that it has seen.")
+	certificateDesc = desc("console_certificate_not_after_timestamp_seconds", "When browsers stop to trust the certificate of the console. Not there where it has none.")
 	freeDesc        = desc("store_free_bytes", "Room that is left on a disk of this machine.", "volume")
 	daysDesc        = desc("store_days_left", "Days that the room in the store lasts, as fast as it has filled in the last thirty. Not there where that is not known.", "volume")
 	sizeDesc        = desc("store_size_bytes", "Size of the file system of a disk of this machine.", "volume")
@@ -67,7 +71,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (s *sources) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{readyDesc, sessionsDesc, expiredDesc, holdsDesc, quarantinedDesc, readAgainDesc, findingsDesc, syncedDesc, behindDesc, freeDesc, sizeDesc, daysDesc} {
+	for _, d := range []*prometheus.Desc{readyDesc, sessionsDesc, expiredDesc, holdsDesc, quarantinedDesc, readAgainDesc, findingsDesc, syncedDesc, behindDesc, certificateDesc, freeDesc, sizeDesc, daysDesc} {
 		ch <- d
 	}
 }
@@ -107,6 +111,9 @@ func (s *sources) Collect(ch chan<- prometheus.Metric) {
 	}
 	put(syncedDesc, oneIf(s.Clock().Synchronised))
 	put(behindDesc, s.Behind().Seconds())
+	if ends := s.CertificateEnds(); !ends.IsZero() {
+		put(certificateDesc, float64(ends.Unix()))
+	}
 	for name, room := range s.Volumes {
 		if free, total, err := room(); err == nil {
 			put(freeDesc, float64(free), name)

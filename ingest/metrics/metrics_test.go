@@ -103,6 +103,7 @@ func TestDockingsAreCounted(t *testing.T) {
 		`ingestd_verify_last_success_timestamp_seconds`:                   1790000000,
 		`ingestd_bucket_findings{severity="error"}`:                       0,
 		`ingestd_station_clock_synced`:                                    1,
+		`ingestd_console_certificate_not_after_timestamp_seconds`:         1800000000,
 		`ingestd_store_free_bytes{volume="store"}`:                        1 << 40,
 		`ingestd_config_last_reload_successful`:                           1,
 		`ingestd_ready{check="store"}`:                                    1,
@@ -317,12 +318,13 @@ func still(ready func(context.Context) []ingest.Check) metrics.Sources {
 		ready = func(context.Context) []ingest.Check { return nil }
 	}
 	return metrics.Sources{
-		Ready:  ready,
-		Counts: func(context.Context) (journal.Counts, error) { return journal.Counts{}, errors.New("can't be read") },
-		Audit:  func() ([]storage.Finding, time.Time) { return nil, time.Time{} },
-		Clock:  func() device.StationClock { return device.StationClock{} },
-		Behind: func() time.Duration { return 0 },
-		Room:   func(context.Context) (ingest.Room, error) { return ingest.Room{}, errors.New("can't be asked") },
+		Ready:           ready,
+		Counts:          func(context.Context) (journal.Counts, error) { return journal.Counts{}, errors.New("can't be read") },
+		Audit:           func() ([]storage.Finding, time.Time) { return nil, time.Time{} },
+		CertificateEnds: func() time.Time { return time.Time{} },
+		Clock:           func() device.StationClock { return device.StationClock{} },
+		Behind:          func() time.Duration { return 0 },
+		Room:            func(context.Context) (ingest.Room, error) { return ingest.Room{}, errors.New("can't be asked") },
 		Volumes: map[string]func() (int64, int64, error){
 			"store": func() (int64, int64, error) { return 0, 0, errors.New("can't be asked") },
 		},
