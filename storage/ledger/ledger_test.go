@@ -336,13 +336,13 @@ func TestSearchedLines(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	l := open(t, dir)
-	about := func(event, session, reason string) ledger.Entry {
+	about := func(event, session string, detail map[string]string) ledger.Entry {
 		e := entry(0)
-		e.Event, e.Session, e.Reason = event, session, reason
+		e.Event, e.Session, e.Detail = event, session, detail
 		return e
 	}
 	if _, err := l.Append(t.Context(),
-		about("view.file", "S-1", ""), about("view.page", "S-2", ""), about("session.sealed", "S-1", `"event":"view.file"`), about("verify.done", "", `"session":"S-1"`),
+		about("view.file", "S-1", nil), about("view.page", "S-2", nil), about("session.sealed", "S-1", map[string]string{"event": "view.file"}), about("verify.done", "", map[string]string{"session": "S-1"}),
 	); err != nil {
 		t.Fatal(err)
 	}
