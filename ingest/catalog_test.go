@@ -50,6 +50,13 @@ func TestACatalogIsTheLostJournal(t *testing.T) {
 					fromBucket != slices.ContainsFunc(result.Told, func(p catalog.Problem) bool { return p.Kind == catalog.BucketKeys }) {
 					t.Errorf("%s: keys %s, told %+v", name, result.Stations[0].Keys, result.Told)
 				}
+				sessions, err := j.Sessions(t.Context())
+				w.must(err)
+				for _, s := range sessions {
+					if s.EarlyRemovals != nil {
+						t.Errorf("%s: session %s was taken early %d times, which nobody can know", name, s.ID, *s.EarlyRemovals)
+					}
+				}
 				if seen, err := j.BucketID(t.Context(), w.vault.Describe()); err != nil || seen != bucket {
 					t.Errorf("%s: bucket %q, want %q (%v)", name, seen, bucket, err)
 				}

@@ -37,6 +37,7 @@ func contents(t *testing.T, j *journal.Journal) string {
 	}
 	var rows []any
 	for _, s := range sessions {
+		s.EarlyRemovals = nil // the bucket does not tell, and a rebuilt journal says so
 		r := row{Session: s}
 		var errs [5]error
 		r.Files, errs[0] = j.Files(t.Context(), s.ID)
