@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -149,8 +150,14 @@ func (p *publication) plan() error {
 	return nil
 }
 
-// send publishes one segment and its checkpoint.
+// finishWithin is how long a publication may still take that is told to end.
+const finishWithin = 20 * time.Second
+
+// send publishes one segment and its checkpoint. Who is told to end in between sends the
+// checkpoint all the same: without it, the lines count for nothing where the folder is lost.
 func (p *publication) send(ctx context.Context, so *tree) error {
+	ctx, release := lingering(ctx, finishWithin)
+	defer release()
 	s := segment{p.from, so.size}
 	if p.resume {
 		if err := p.compare(ctx, s.key(p.prefix), p.body.Bytes()); err != nil {
@@ -170,6 +177,19 @@ func (p *publication) send(ctx context.Context, so *tree) error {
 	p.body.Reset()
 	p.from, p.resume = s.to, false
 	return p.plan()
+}
+
+// lingering is cancelled a while after its parent.
+func lingering(parent context.Context, d time.Duration) (ctx context.Context, release func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() {
+		select {
+		case <-ctx.Done():
+		case <-time.After(d):
+			cancel()
+		}
+	})
+	return ctx, func() { stop(); cancel() }
 }
 
 // certify publishes the checkpoint of a segment's end. At the end of the log it is

@@ -359,3 +359,41 @@ func TestPublishComparesWhatIsThere(t *testing.T) {
 		}
 	}
 }
+
+// slow is a bucket that hears of an end of the work while it stores.
+type slow struct {
+	*bucket
+	stop context.CancelFunc
+}
+
+func (s slow) Create(ctx context.Context, key string, body []byte) error {
+	s.stop()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.bucket.Create(ctx, key, body)
+}
+
+// Who is told to end while it publishes leaves no lines in the bucket that count for
+// nothing where the folder is lost, and begins nothing more.
+func TestToldToEndWhileItPublishes(t *testing.T) {
+	t.Parallel()
+	dir, b := t.TempDir(), newBucket()
+	l := open(t, dir)
+	for n := range 6 { // in two segments
+		e := entry(n)
+		e.Detail = map[string]string{"x": strings.Repeat("x", ledger.MaxLine-2000)}
+		if _, err := l.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	if err := l.Publish(ctx, slow{b, stop}, prefix); !errors.Is(err, context.Canceled) {
+		t.Fatalf("it went on with the next segment: %v", err)
+	}
+	if len(b.objects) != 2 {
+		t.Fatalf("%d objects", len(b.objects))
+	}
+	report := verifyPublished(t, b, dir)
+	checkPublished(t, b, dir, report.Checkpoint.Size)
+}
