@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 
@@ -28,9 +27,12 @@ import (
 // Socket is where the process is reached.
 const Socket = "/run/ingestd-privileged.sock"
 
-// answerWithin is how long the process may take: the kernel reads a worn card slowly
-// when it mounts it.
-const answerWithin = 2 * time.Minute
+// How long the process may take: the kernel reads a worn card slowly when it mounts it,
+// and a line of the ledger waits for the clock.
+const (
+	diskWithin  = 2 * time.Minute
+	clockWithin = 5 * time.Second
+)
 
 // ErrNoFileSystem says that the kernel can't read this file system.
 var ErrNoFileSystem = errors.New("unknown file system")
@@ -70,10 +72,8 @@ func Process() *Client {
 	if _, err := os.Stat(Socket); err != nil {
 		return nil
 	}
-	return process()
+	return &Client{Path: Socket}
 }
-
-var process = sync.OnceValue(func() *Client { return &Client{Path: Socket} })
 
 // MayMount tells whether this process itself has what mounting takes.
 func MayMount() bool {
@@ -120,17 +120,15 @@ func (f failure) Unwrap() (all []error) {
 	return all
 }
 
-// Client asks the process. It is safe for concurrent use.
+// Client asks the process, over a connection for each question: a card that takes minutes
+// to be mounted holds up nothing else. It is safe for concurrent use.
 type Client struct {
 	Path string
-
-	mu   sync.Mutex
-	conn *net.UnixConn // guarded by mu; nil: not connected
 }
 
 // Mount gives the descriptor of the root of a file system; closing it unmounts.
 func (c *Client) Mount(m Mount) (fd int, err error) {
-	_, fd, err = c.ask(request{Mount: &m})
+	_, fd, err = c.ask(request{Mount: &m}, diskWithin)
 	if err == nil && fd < 0 {
 		err = errors.New("the process that mounts has sent no mount")
 	}
@@ -140,13 +138,13 @@ func (c *Client) Mount(m Mount) (fd int, err error) {
 // SetReadOnly has the kernel refuse, or no longer refuse, every write to a device, and
 // tells what it is then.
 func (c *Client) SetReadOnly(node string, on bool) (isReadOnly bool, err error) {
-	r, _, err := c.ask(request{ReadOnly: &readOnly{node, on}})
+	r, _, err := c.ask(request{ReadOnly: &readOnly{node, on}}, diskWithin)
 	return r.IsReadOnly, err
 }
 
 // ReadClock is ReadClock of the process.
 func (c *Client) ReadClock() (Clock, error) {
-	r, _, err := c.ask(request{Clock: &struct{}{}})
+	r, _, err := c.ask(request{Clock: &struct{}{}}, clockWithin)
 	if err == nil && r.Clock == nil {
 		err = errors.New("the process that may ask has told nothing of the clock")
 	}
@@ -156,28 +154,15 @@ func (c *Client) ReadClock() (Clock, error) {
 	return *r.Clock, nil
 }
 
-// ask asks once more where the connection was from before the process was restarted.
-func (c *Client) ask(q request) (r reply, fd int, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for range 2 {
-		old := c.conn != nil
-		r, fd, err = c.askOnce(q)
-		if err == nil {
-			if r.Error != "" {
-				return r, -1, errors.Join(failure{r}, closed(fd))
-			}
-			return r, fd, nil
-		}
-		if c.conn != nil {
-			_ = c.conn.Close() // it is out of order
-			c.conn = nil
-		}
-		if !old {
-			break
-		}
+// ask gives the answer to one question, and the descriptor that came with it, or -1.
+func (c *Client) ask(q request, within time.Duration) (r reply, fd int, err error) {
+	if r, fd, err = c.exchange(q, within); err != nil {
+		return r, -1, fmt.Errorf("ask ingestd-privileged.service at %s: %w", c.Path, err)
 	}
-	return r, -1, fmt.Errorf("ask ingestd-privileged.service at %s: %w", c.Path, err)
+	if r.Error != "" {
+		return r, -1, errors.Join(failure{r}, closed(fd))
+	}
+	return r, fd, nil
 }
 
 func closed(fd int) error {
@@ -187,33 +172,29 @@ func closed(fd int) error {
 	return os.NewSyscallError("close", unix.Close(fd))
 }
 
-func (c *Client) askOnce(q request) (r reply, fd int, err error) {
-	fd = -1
-	if c.conn == nil {
-		if c.conn, err = net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: c.Path, Net: "unixpacket"}); err != nil {
-			return r, fd, err
-		}
-	}
-	if err := c.conn.SetDeadline(time.Now().Add(answerWithin)); err != nil {
-		return r, fd, err
-	}
-	packet, err := json.Marshal(q)
+func (c *Client) exchange(q request, within time.Duration) (r reply, fd int, err error) {
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: c.Path, Net: "unixpacket"})
 	if err != nil {
-		return r, fd, err
+		return r, -1, err
 	}
-	if _, err := c.conn.Write(packet); err != nil {
-		return r, fd, err
+	defer func() { _ = conn.Close() }() // all that it had to say was read
+	packet, err := json.Marshal(q)
+	if err = errors.Join(err, conn.SetDeadline(time.Now().Add(within))); err != nil {
+		return r, -1, err
+	}
+	if _, err := conn.Write(packet); err != nil {
+		return r, -1, err
 	}
 	answer, control := make([]byte, packetAtMost), make([]byte, unix.CmsgSpace(4))
-	n, controls, _, _, err := c.conn.ReadMsgUnix(answer, control)
+	n, controls, _, _, err := conn.ReadMsgUnix(answer, control)
 	if err != nil {
-		return r, fd, err
+		return r, -1, err
 	}
 	if fd, err = sentWith(control[:controls]); err != nil {
-		return r, fd, err
+		return r, -1, err
 	}
 	if err := json.Unmarshal(answer[:n], &r); err != nil {
-		return r, fd, errors.Join(fmt.Errorf("its answer is no answer: %w", err), closed(fd))
+		return r, -1, errors.Join(fmt.Errorf("its answer is no answer: %w", err), closed(fd))
 	}
 	return r, fd, nil
 }

@@ -192,6 +192,35 @@ func TestTheProcessIsRestarted(t *testing.T) {
 	all.Wait()
 }
 
+// A card that takes for ever to be mounted holds up no question about the clock, which
+// every line of the ledger waits for.
+func TestAHangingMountHoldsUpNothingElse(t *testing.T) {
+	t.Parallel()
+	hangs, goOn := make(chan struct{}), make(chan struct{})
+	c, _ := serve(t, &privileged.Server{
+		Check: func(string) error { return nil },
+		Mount: func(privileged.Mount) (int, error) {
+			close(hangs)
+			<-goOn
+			return -1, unix.EIO
+		},
+		Clock: privileged.ReadClock,
+	})
+	mounted := make(chan error, 1)
+	go func() {
+		_, err := c.Mount(privileged.Mount{Node: "/dev/sda1"})
+		mounted <- err
+	}()
+	<-hangs
+	if _, err := c.ReadClock(); err != nil {
+		t.Error(err)
+	}
+	close(goOn)
+	if err := <-mounted; !errors.Is(err, unix.EIO) {
+		t.Error(err)
+	}
+}
+
 // Whatever is sent, the process goes on.
 func TestNonsenseEndsOneConnectionOnly(t *testing.T) {
 	t.Parallel()
