@@ -53,7 +53,11 @@ type fileScreen struct {
 }
 
 func (c *Console) filePage(v *Visit) error {
-	files, f, err := v.file()
+	f, err := v.file()
+	if err != nil {
+		return err
+	}
+	files, err := c.Journal.Files(v.Context(), v.Session.ID)
 	if err != nil {
 		return err
 	}
@@ -82,18 +86,18 @@ func (c *Console) filePage(v *Visit) error {
 	return v.Show("file.html", s)
 }
 
-// file is that of the path, among those of its session.
-func (v *Visit) file() (all []*journal.File, f *journal.File, err error) {
-	all, err = v.c.Journal.Files(v.Context(), v.Session.ID)
+// file is that of the path. A player asks for it again and again, so that its session's
+// other files are not read.
+func (v *Visit) file() (*journal.File, error) {
+	id, err := strconv.ParseInt(v.r.PathValue("file"), 10, 64)
 	if err != nil {
-		return nil, nil, err
+		return nil, Problem{Status: http.StatusNotFound, Code: "not_found"}
 	}
-	for _, f := range all {
-		if strconv.FormatInt(f.ID, 10) == v.r.PathValue("file") && f.Entry.Kind == device.KindFile {
-			return all, f, nil
-		}
+	f, err := v.c.Journal.File(v.Context(), v.Session.ID, id)
+	if err == nil && f.Entry.Kind != device.KindFile {
+		return nil, Problem{Status: http.StatusNotFound, Code: "not_found"}
 	}
-	return nil, nil, Problem{Status: http.StatusNotFound, Code: "not_found"}
+	return f, err
 }
 
 // notToBeHad tells why a file can't be played, by the name of a message; "": it can.
@@ -150,7 +154,7 @@ func (v *Visit) recordViewing(f *journal.File, save bool) error {
 
 // fileContent gives the bytes, or the piece of them that is asked for (RFC 9110 §14).
 func (c *Console) fileContent(v *Visit) error {
-	_, f, err := v.file()
+	f, err := v.file()
 	if err != nil {
 		return err
 	}

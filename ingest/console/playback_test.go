@@ -151,8 +151,12 @@ func TestWhatIsNotPlayed(t *testing.T) {
 			t.Errorf("another officer's %s: %d", path, a.status)
 		}
 	}
+	folder := &journal.File{Session: ofWang, Entry: device.Entry{Path: "DCIM", Kind: device.KindDir}, State: journal.Noted}
+	if err := w.journal.AddFiles(t.Context(), []*journal.File{folder}); err != nil {
+		t.Fatal(err)
+	}
 	// A file of another session is none of this one's, and no way around the above.
-	for _, path := range []string{"/admin/sessions/" + ofWang + "/files/4/content", "/admin/sessions/" + ofWang + "/files/x", "/admin/sessions/" + ofWang + "/files/99"} {
+	for _, path := range []string{fmt.Sprintf("/admin/sessions/%s/files/%d", ofWang, folder.ID), "/admin/sessions/" + ofWang + "/files/4/content", "/admin/sessions/" + ofWang + "/files/x", "/admin/sessions/" + ofWang + "/files/99"} {
 		if a := wang.get(path); a.status != http.StatusNotFound {
 			t.Errorf("%s: %d", path, a.status)
 		}

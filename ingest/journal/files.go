@@ -115,6 +115,18 @@ func (j *Journal) Files(ctx context.Context, session string) ([]*File, error) {
 	return j.files(ctx, "WHERE session = ? ORDER BY id", session)
 }
 
+// File gives one path of a session's inventory, or ErrNotFound.
+func (j *Journal) File(ctx context.Context, session string, id int64) (*File, error) {
+	all, err := j.files(ctx, "WHERE id = ? AND session = ?", id, session)
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("file %d of session %s: %w", id, session, ErrNotFound)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
 // maxKnown bounds how many earlier forms of a file are looked at.
 const maxKnown = 16
 
