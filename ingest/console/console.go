@@ -100,6 +100,7 @@ type Console struct {
 	oidc     *oidcLogin // nil: no provider
 
 	renewEvery time.Duration
+	patience   time.Duration // with orders
 
 	// pair is the certificate that is in use; it points to nil where there is none.
 	pair atomic.Pointer[tls.Certificate]
@@ -121,7 +122,7 @@ func New(o Options) (*Console, error) {
 	if err := checkListen(o); err != nil {
 		return nil, err
 	}
-	c := &Console{Options: o, told: map[string]time.Time{}, watched: map[viewing]time.Time{}, renewEvery: renewEvery}
+	c := &Console{Options: o, told: map[string]time.Time{}, watched: map[viewing]time.Time{}, renewEvery: renewEvery, patience: orderPatience}
 	c.pair.Store(o.Certificate)
 	c.life, c.end = context.WithCancel(context.Background())
 	var err error

@@ -1,6 +1,9 @@
 package console
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Pages are the routes behind the login.
 func (c *Console) Pages() []Page { return c.pages }
@@ -19,3 +22,11 @@ var Said = said
 
 // RenewEvery shortens the time between two looks at the certificate.
 func (c *Console) RenewEvery(d time.Duration) { c.renewEvery = d }
+
+// Patience shortens the wait for orders.
+func (c *Console) Patience(d time.Duration) { c.patience = d }
+
+// CarryOut is how pages give orders.
+func (v *Visit) CarryOut(order func(context.Context) error) (done bool, err error) {
+	return v.carryOut(order)
+}

@@ -219,9 +219,9 @@ func (v *Visit) changeHold(id string, order func(context.Context, *custody.Desk)
 		}
 		return err
 	}
-	say := map[journal.HoldState]string{journal.HoldAsked: "hold_asked", journal.HoldReleased: "hold_released", journal.HoldHeld: "hold_added"}[h.State]
-	if !done {
-		say = "hold_going_on"
+	if !done { // and h is the order's still
+		return v.goTo("/admin/holds/"+url.PathEscape(id), "hold_going_on")
 	}
+	say := map[journal.HoldState]string{journal.HoldAsked: "hold_asked", journal.HoldReleased: "hold_released", journal.HoldHeld: "hold_added"}[h.State]
 	return v.goTo("/admin/holds/"+url.PathEscape(id), say)
 }

@@ -44,7 +44,7 @@ func (v *Visit) carryOut(order func(context.Context) error) (done bool, err erro
 	select {
 	case err := <-ended:
 		return true, err
-	case <-time.After(orderPatience):
+	case <-time.After(v.c.patience):
 	case <-v.Context().Done():
 	}
 	v.c.orders.Go(func() {

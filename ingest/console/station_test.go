@@ -248,6 +248,12 @@ func TestTheStationInABrowser(t *testing.T) {
 		name, _, _ := strings.Cut(page, "?")
 		s.checkLook("console-admin-" + name)
 	}
+	if _, err := w.station.Audit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.open("/admin/bucket")
+	s.waitFor("检查时间")
+	s.checkLook("console-admin-bucket")
 	s.do(chromedp.EmulateViewport(800, 1000))
 	for _, page := range []string{"stats", "recorders", "ledger", "health", "bucket"} {
 		s.open("/admin/" + page + "?lang=en")
