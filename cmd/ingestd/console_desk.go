@@ -39,6 +39,10 @@ func (r retentionFile) Save(ctx context.Context, text []byte) error {
 	if err != nil {
 		return err
 	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
 	before, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -46,52 +50,17 @@ func (r retentionFile) Save(ctx context.Context, text []byte) error {
 	if onDisk, err := policy.Parse(file, before); err != nil || onDisk.Digest() != r.retention.Load().Rules().Digest() {
 		return errors.Join(errors.New("the file was changed on the machine and is not in force: have it loaded first (systemctl reload ingestd), and open this page again"), err)
 	}
-	if err := replaceFile(file, text); err != nil {
+	if err := replaceFile(file, text, info.Mode().Perm()); err != nil {
 		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 			return fmt.Errorf("%w: the daemon may not write it: put the file into state_dir and name it there in retention.policy, or change it on the machine", err)
 		}
 		return err
 	}
 	if err := r.reloadNow(ctx); err != nil {
-		return errors.Join(fmt.Errorf("it was not taken over, and is as it was: %w", err), replaceFile(file, before))
+		return errors.Join(fmt.Errorf("it was not taken over, and is as it was: %w", err), replaceFile(file, before, info.Mode().Perm()))
 	}
 	if now, err := os.ReadFile(file); err != nil || !bytes.Equal(now, text) {
 		return errors.Join(errors.New("somebody else has changed the file in this moment: look which is in force"), err)
 	}
 	return nil
-}
-
-// replaceFile puts a file with the same rights in the place of another, at once.
-func replaceFile(file string, text []byte) (err error) {
-	was, err := os.Stat(file)
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Chmod(was.Mode().Perm())
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), file); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -215,8 +215,11 @@ func (w *workplace) openRing() error {
 	return nil
 }
 
-// writeDurably writes a file that is there whole or not at all.
-func writeDurably(path string, body []byte) (err error) {
+// writeDurably writes a file that is there whole or not at all, for all to read.
+func writeDurably(path string, body []byte) error { return replaceFile(path, body, 0o644) }
+
+// replaceFile puts a file in the place of another, at once and durably.
+func replaceFile(path string, body []byte, mode fs.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
 		return err
@@ -227,7 +230,7 @@ func writeDurably(path string, body []byte) (err error) {
 		}
 	}()
 	_, err = f.Write(body)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
+
+	"github.com/bodyworn/ingestd/ingest/spreadsheet"
 )
 
 // Forms of a result. Every command knows the first two, lists the others too.
@@ -76,12 +77,7 @@ func printList[T any](a *app, schema string, items []T, next string, header []st
 	return nil
 }
 
-// printCSV begins with a mark of UTF-8, or spreadsheets take it for another encoding.
 func (a *app) printCSV(header []string, rows [][]any) error {
-	if _, err := fmt.Fprint(a.out, "\ufeff"); err != nil {
-		return err
-	}
-	w := csv.NewWriter(a.out)
 	all := [][]string{}
 	if !a.noHeaders {
 		all = append(all, a.headings(header))
@@ -89,19 +85,11 @@ func (a *app) printCSV(header []string, rows [][]any) error {
 	for _, row := range rows {
 		var cells []string
 		for _, value := range row {
-			cells = append(cells, cell(fmt.Sprint(value)))
+			cells = append(cells, fmt.Sprint(value))
 		}
 		all = append(all, cells)
 	}
-	return w.WriteAll(all)
-}
-
-// cell keeps a spreadsheet from taking text of a card for a formula.
-func cell(text string) string {
-	if text != "" && text != "-" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
+	return spreadsheet.Write(a.out, all)
 }
 
 // printTable writes rows for people; columns stay aligned with Chinese in them.

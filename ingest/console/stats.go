@@ -1,21 +1,19 @@
 package console
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/csv"
 	"errors"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/journal"
+	"github.com/bodyworn/ingestd/ingest/spreadsheet"
 	"github.com/bodyworn/ingestd/storage/ledger"
 )
 
@@ -177,33 +175,18 @@ func (c *Console) apiStats(v *Visit) error {
 	if format != "csv" {
 		return v.ShowJSON(map[string]any{"schema": "ingestd.stats/1", "by": s.By, "from": s.From, "to": s.To, "items": s.Stats})
 	}
-	var text bytes.Buffer
-	text.WriteString("\ufeff") // or spreadsheets take it for another encoding
-	w := csv.NewWriter(&text)
 	rows := [][]string{{
 		v.T("stats.by." + string(s.By)), v.T("stats.sessions"), v.T("stats.sealed"), v.T("stats.failed"), v.T("col.files"), v.T("stats.bytes"),
 		v.T("stats.early"), v.T("stats.clock_off"), v.T("stats.clock_unknown"), v.T("stats.views"),
 	}}
 	for _, n := range s.Stats {
 		rows = append(rows, []string{
-			cell(n.Key), strconv.Itoa(n.Sessions), strconv.Itoa(n.Sealed), strconv.Itoa(n.Failed), strconv.FormatInt(n.Files, 10), strconv.FormatInt(n.Bytes, 10),
+			n.Key, strconv.Itoa(n.Sessions), strconv.Itoa(n.Sealed), strconv.Itoa(n.Failed), strconv.FormatInt(n.Files, 10), strconv.FormatInt(n.Bytes, 10),
 			s.Counted(v.Words, n.EarlyRemovals, n.EarlyUnknown), strconv.Itoa(n.ClockOff), strconv.Itoa(n.ClockUnknown), s.Counted(v.Words, n.Views, 0),
 		})
-	}
-	if err := w.WriteAll(rows); err != nil {
-		return err
 	}
 	h := v.w.Header()
 	h.Set("Content-Type", "text/csv; charset=utf-8")
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": "ingestd-stats-" + string(s.By) + ".csv"}))
-	_, err := v.w.Write(text.Bytes())
-	return err
-}
-
-// cell keeps a spreadsheet from taking text of a card for a formula.
-func cell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
+	return spreadsheet.Write(v.w, rows)
 }
