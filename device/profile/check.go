@@ -191,7 +191,7 @@ func (c checker) footage() {
 	timed := false
 	if f.Name != nil {
 		c.notEmpty("footage.name", f.Name)
-		found := c.groups("footage.name", f.Name, "officer", "serial", "date", "time")
+		found := c.groups("footage.name", f.Name, "officer", "serial", "date", "time", "number")
 		timed = slices.Contains(found, "time")
 		if slices.Contains(found, "date") && !timed {
 			c.fail("footage.name", "the group date needs the group time beside it")

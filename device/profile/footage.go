@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,17 @@ func (p *Profile) IsGPS(name string) bool {
 type Name struct {
 	Serial, Officer device.Fact
 	At              time.Time // zero: unknown
+	// Number is the running number, where Numbered.
+	Number   int
+	Numbered bool
+}
+
+// maxDigits bounds a running number: more are a time, or something else.
+const maxDigits = 9
+
+// Numbers reports whether the profile tells which digits of a name count recordings.
+func (p *Profile) Numbers() bool {
+	return p.Footage.Name != nil && p.Footage.Name.SubexpIndex("number") >= 0
 }
 
 // ReadName reads the name of a recording; station is the zone of a profile that
@@ -61,7 +73,11 @@ func (p *Profile) ReadName(name string, station *time.Location) (n Name, ok bool
 			n.At = at
 		}
 	}
-	return n, n.Serial.Known() || n.Officer.Known() || !n.At.IsZero()
+	if digits := groupOf(pattern, name, "number"); digits != "" && len(digits) <= maxDigits {
+		number, err := strconv.ParseUint(digits, 10, 32)
+		n.Number, n.Numbered = int(number), err == nil
+	}
+	return n, n.Serial.Known() || n.Officer.Known() || !n.At.IsZero() || n.Numbered
 }
 
 // Survey is what a profile makes of the files of a volume.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -100,6 +101,15 @@ clock: {zone: UTC}
 	if n, ok := p.ReadName("DCIM/20261324/000000_081402.mp4", china); ok {
 		t.Errorf("%+v", n)
 	}
+	if p.Numbers() || n.Numbered {
+		t.Error("a profile that tells of no number knew one")
+	}
+	counted := must(t, head("x")+"match: {markers: [x]}\nfootage: {files: ['mp4$'], name: '_(?P<number>\\d+)\\.mp4$'}\n")
+	for name, want := range map[string]int{"a_000126.mp4": 126, "a_0.mp4": 0, "a_999999999.mp4": 999999999, "a_20261124081402.mp4": -1, "a_0000000001.mp4": -1, "a.mp4": -1} {
+		if n, ok := counted.ReadName(name, china); !counted.Numbers() || ok != (want >= 0) || n.Numbered != ok || ok && n.Number != want {
+			t.Errorf("%s: %+v, %v", name, n, ok)
+		}
+	}
 	bare := must(t, head("x")+"match: {markers: [x]}\n")
 	if _, ok := bare.ReadName("DCIM/20261124/052507_081402.mp4", china); ok || bare.IsFootage("a.mp4") || bare.IsMarked("a") || bare.IsGPS("a") {
 		t.Error("a profile that says nothing knew something")
@@ -125,11 +135,14 @@ func FuzzReadName(f *testing.F) {
 	f.Add("20261399999999_0001A_000000_1_IMP.\xff")
 	f.Fuzz(func(t *testing.T, name string) {
 		n, ok := p.ReadName(name, china)
-		if ok != (n.Serial.Known() || n.Officer.Known() || !n.At.IsZero()) {
+		if ok != (n.Serial.Known() || n.Officer.Known() || !n.At.IsZero() || n.Numbered) {
 			t.Errorf("%+v, %v", n, ok)
 		}
 		if n.Serial.Known() && (strings.Trim(n.Serial.Value, "0") == "" || !strings.Contains(name, n.Serial.Value)) {
 			t.Errorf("serial %q of %q", n.Serial.Value, name)
+		}
+		if !n.Numbered && n.Number != 0 || n.Numbered && !strings.Contains(name, strconv.Itoa(n.Number)) {
+			t.Errorf("number %d of %q", n.Number, name)
 		}
 		_ = p.IsFootage(name) && p.IsMarked(name) && p.IsGPS(name)
 	})

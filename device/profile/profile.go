@@ -158,7 +158,7 @@ type Footage struct {
 	// Marked fits the path of one that was marked as important (重点标记). What it
 	// does not fit is not unimportant.
 	Marked *regexp.Regexp `key:"marked" fold:"yes"`
-	// Name fits the path of a recording; its groups are officer, serial, date, time.
+	// Name fits the path of a recording; its groups are officer, serial, date, time, number.
 	Name *regexp.Regexp `key:"name" fold:"yes"`
 	// TimeLayout of group time, or of "date time" with a space where there are both.
 	TimeLayout string `key:"time_layout"`

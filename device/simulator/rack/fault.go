@@ -17,6 +17,7 @@ const (
 	Drift    Kind = "drift"    // its clock is wrong
 	NoClock  Kind = "noclock"  // its clock can't be read
 	Battery  Kind = "battery"  // it is nearly empty
+	Deleted  Kind = "deleted"  // one of its recordings was deleted
 	Stranger Kind = "stranger" // it is not in the register, and not taken in
 	Free     Kind = "free"     // nobody docks here
 )
@@ -85,9 +86,9 @@ func parseFault(word string) (f Fault, err error) {
 			return f, fmt.Errorf("%q is not 0 to 100", value)
 		}
 		f.Percent = uint8(percent)
-	case BadCard, NoClock, Stranger, Free:
+	case BadCard, NoClock, Deleted, Stranger, Free:
 	default:
-		return f, fmt.Errorf("there is pull, badcard, drift, noclock, battery, stranger and free")
+		return f, fmt.Errorf("there is pull, badcard, drift, noclock, battery, deleted, stranger and free")
 	}
 	return f, nil
 }

@@ -130,10 +130,12 @@ func (r *Rack) evening(ctx context.Context, n int) error {
 	if err := r.pause(ctx, upTo(firstWithin)); err != nil {
 		return err
 	}
+	counted := firstNumber
 	for shift := 0; ; shift++ {
 		card := filepath.Join(r.Dir, fmt.Sprintf("slot-%d-%d", n, shift))
-		recorder, err := r.newRecorder(n, shift, card, dice, fault)
+		recorder, err := r.newRecorder(n, shift, counted, card, dice, fault)
 		if err == nil {
+			counted += recorder.clips
 			err = r.docking(ctx, fmt.Sprint(n), recorder, fault, upTo)
 		}
 		if err := errors.Join(err, os.RemoveAll(card)); err != nil {

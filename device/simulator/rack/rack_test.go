@@ -15,8 +15,8 @@ import (
 
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	faults, err := rack.ParseFaults("pull:3@40%, badcard:5,drift:8=-27h,battery:10=12,stranger:11,free:6,noclock:1")
-	if err != nil || len(faults) != 7 {
+	faults, err := rack.ParseFaults("pull:3@40%, badcard:5,drift:8=-27h,battery:10=12,stranger:11,free:6,noclock:1,deleted:2")
+	if err != nil || len(faults) != 8 {
 		t.Fatalf("%v, %v", faults, err)
 	}
 	for i, want := range []rack.Fault{

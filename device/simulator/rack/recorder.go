@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,13 +27,18 @@ const (
 	// a thousand times more on them.
 	bytesASecond = 400 << 10
 	capacity     = 32 << 30
+	firstNumber  = 100 // of a recorder's recordings
 )
+
+// namesAs is the profile whose names the recordings have.
+const namesAs = "zfy-paramini"
 
 // recorder is one with the footage of a shift.
 type recorder struct {
 	*ptpgadget.Gadget
 	serial string
 	zone   *time.Location
+	clips  int     // that it has recorded
 	bytes  float64 // on the card
 	sent   *atomic.Int64
 	refuse bool // the station's policy is to leave it alone
@@ -39,7 +46,7 @@ type recorder struct {
 
 func (c *recorder) read() float64 { return float64(c.sent.Load()) }
 
-func (r *Rack) newRecorder(n, shift int, dir string, dice *rand.Rand, fault Fault) (*recorder, error) {
+func (r *Rack) newRecorder(n, shift, counted int, dir string, dice *rand.Rand, fault Fault) (*recorder, error) {
 	serial, officer := r.Recorder(n)
 	clips := 3 + dice.IntN(5)
 	offset := time.Duration(dice.Int64N(int64(4*time.Second))) - 2*time.Second
@@ -56,16 +63,21 @@ func (r *Rack) newRecorder(n, shift int, dir string, dice *rand.Rand, fault Faul
 	begun := time.Now().Add(-time.Duration(clips)*clipLength - time.Duration(5+dice.IntN(30))*time.Minute).Truncate(time.Second)
 	contents, err := simulator.Card{
 		Seed: r.Seed + uint64(100*n+shift), Recorder: fmt.Sprintf("DSJ%04d", 400+n), Officer: officer, Start: begun.In(r.Zone), ClockOffset: clock.Offset,
-		Clips: clips, ClipLength: clipLength, FirstSequence: 100 + 10*shift,
+		Clips: clips, ClipLength: clipLength, FirstSequence: counted,
 	}.Write(dir)
 	if err != nil {
 		return nil, err
+	}
+	if fault.Kind == Deleted {
+		if err := deleteClip(dir, contents, counted+1); err != nil {
+			return nil, err
+		}
 	}
 	objects, err := ptpgadget.FromFS(os.DirFS(dir), r.Zone)
 	if err != nil {
 		return nil, err
 	}
-	c := &recorder{serial: serial, zone: r.Zone, bytes: float64(contents.Bytes), sent: &atomic.Int64{}, refuse: fault.Kind == Stranger}
+	c := &recorder{serial: serial, zone: r.Zone, clips: clips, bytes: float64(contents.Bytes), sent: &atomic.Int64{}, refuse: fault.Kind == Stranger}
 	pace := &pace{perSecond: bytesASecond * r.Speed, sent: c.sent}
 	bad := ""
 	if fault.Kind == BadCard {
@@ -77,6 +89,18 @@ func (r *Rack) newRecorder(n, shift int, dir string, dice *rand.Rand, fault Faul
 		Stores: []ptpgadget.Store{{Capacity: capacity, Free: uint64(capacity - contents.Bytes), Label: "SIMULATED", Objects: objects}},
 	})
 	return c, nil
+}
+
+// deleteClip removes a recording, and what lies beside it, from a card.
+func deleteClip(dir string, contents simulator.Contents, number int) error {
+	for _, f := range contents.Files {
+		if strings.Contains(path.Base(f.Path), fmt.Sprintf("_%06d", number)) {
+			if err := os.Remove(filepath.Join(dir, f.Path)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // slow has objects read at a recorder's pace, and the one named bad not at all.
@@ -189,7 +213,7 @@ func (p *plugged) open(ctx context.Context) (device.Recorder, error) {
 	p.pipes = append(p.pipes, pipe)
 	p.mu.Unlock()
 	opened, err := ptp.Open(ctx, pipe, ptp.Config{
-		Identity: device.Identity{Place: "simulated slot " + p.slot, Serial: device.Fact{Source: "usb", Value: p.device.serial}},
+		Identity: device.Identity{Place: "simulated slot " + p.slot, Profile: namesAs, Serial: device.Fact{Source: "usb", Value: p.device.serial}},
 		Zone:     p.device.zone, SetClock: true,
 	})
 	if err != nil {
