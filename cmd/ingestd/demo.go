@@ -36,8 +36,8 @@ and pages are the real ones. Ctrl-C ends it and removes the folder, unless --dir
 named one. It fills about 2 GB an hour.
 
 Faults are KIND:SLOT, divided by commas: pull:3@40% (pulled when so much was read, and
-put back), badcard:5, drift:8=-27h, noclock:4, battery:10=12 (percent), stranger:11
-(not registered), free:6 (nobody comes).
+put back), badcard:5, drift:8=-27h, noclock:4, battery:10=12 (percent), deleted:7
+(one recording was deleted), stranger:11 (not registered), free:6 (nobody comes).
 
 demo --usb plugs one simulated recorder into a virtual USB socket of this machine's own
 kernel, where everything that watches USB sees it: a daemon in which usb.watch is all

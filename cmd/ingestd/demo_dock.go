@@ -28,7 +28,7 @@ type evening struct {
 }
 
 // usualFaults give a board something of everything.
-const usualFaults = "pull:3@40%,badcard:5,free:6,drift:8=-27h,battery:10=12,stranger:11"
+const usualFaults = "pull:3@40%,badcard:5,free:6,deleted:7,drift:8=-27h,battery:10=12,stranger:11"
 
 const demoSettings = `station: {id: DEMO-01, name: 演示站}
 state_dir: state

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,7 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &daemon{p: p, file: p.path("demo.log"), cmd: p.command("demo", "--slots", "4", "--speed", "40", "--board", board, "--console", console, "--dir", dir,
-		"--fault", "pull:1@40%,badcard:2,stranger:3")}
+		"--fault", "pull:1@40%,badcard:2,stranger:3,deleted:4")}
 	f, err := os.Create(d.file)
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +49,11 @@ func TestDemo(t *testing.T) {
 	}
 	if out := inDemo("verify", "--all"); !strings.Contains(out, "0 findings") {
 		t.Errorf("verify says\n%s", out)
+	}
+	for recorder, want := range map[string]string{"DSJ-0401": "no sign 无迹象 in", "DSJ-0404": "missing 缺号 101 between"} {
+		if out := inDemo("sessions", "show", firstOf(t, inDemo("sessions", "list", "--recorder", recorder, "-o", "json"))); !strings.Contains(out, want) {
+			t.Errorf("of gaps, %s is not told of %s:\n%s", want, recorder, out)
+		}
 	}
 	for _, url := range []string{"http://" + board + "/", "http://" + console + "/login"} {
 		if body, _ := ask(t, url); !strings.Contains(body, "演示") {
@@ -78,4 +84,14 @@ func sealedOf(list, recorder string) bool {
 		}
 	}
 	return false
+}
+
+// firstOf gives the earliest session of a list in JSON.
+func firstOf(t *testing.T, list string) string {
+	t.Helper()
+	var all struct{ Items []struct{ ID string } }
+	if err := json.Unmarshal([]byte(list), &all); err != nil || len(all.Items) == 0 {
+		t.Fatalf("%v in %s", err, list)
+	}
+	return all.Items[len(all.Items)-1].ID
 }

@@ -7,11 +7,14 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"sync"
 
 	"golang.org/x/term"
 
 	"github.com/bodyworn/ingestd/configs"
+	"github.com/bodyworn/ingestd/device/profile"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/continuity"
 	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
 )
@@ -22,6 +25,16 @@ func (w *workplace) desk(station *ingest.Station) *custody.Desk {
 	return &custody.Desk{
 		Station: station, Vault: w.vault, Journal: w.journal, Evidence: w.evidence,
 		Location: w.cfg.Station.Timezone, Policy: w.cfg.Retention.Rules(), Months: w.cfg.Retention.Months,
+		Continuity: w.continuity(),
+	}
+}
+
+// continuity looks for signs of interruptions. Profiles are read when they are needed:
+// most orders go without them.
+func (w *workplace) continuity() *continuity.Examiner {
+	return &continuity.Examiner{
+		Journal: w.journal, Zone: w.cfg.Station.Timezone,
+		Profiles: sync.OnceValues(func() (profile.Set, error) { return loadProfiles(w.cfg) }),
 	}
 }
 

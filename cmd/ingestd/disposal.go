@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -112,7 +113,7 @@ func (a *app) tellPlan(p *custody.Plan, loc *time.Location) error {
 			rule = s.Retention.Name + ": " + s.Retention.Why
 		}
 		rows = append(rows, []any{s.Session, orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.KeptUntil, loc), s.DaysKept, tame(rule),
-			len(s.Objects), size(s.Bytes), viewedWords(s.Viewed, loc), "未检查", orDash(strings.Join(s.NearHold, ", "))})
+			len(s.Objects), size(s.Bytes), viewedWords(s.Viewed, loc), gapsWords(s.Gaps), orDash(strings.Join(s.NearHold, ", "))})
 	}
 	if len(rows) > 0 {
 		a.printTable([]string{"SESSION", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "DAYS", "RULE", "OBJECTS", "SIZE", "VIEWED", "GAPS", "NEAR HOLD"}, rows, 6, 8, 9)
@@ -127,7 +128,8 @@ func (a *app) tellPlan(p *custody.Plan, loc *time.Location) error {
 		}
 	}
 	t := p.Totals
-	fmt.Fprintf(a.out, "may go   可销毁    %d sessions, %d objects, %s; never viewed %d, near a hold %d, gaps not examined 未检查\n", t.Sessions, t.Objects, size(t.Bytes), t.NeverViewed, t.NearHold)
+	fmt.Fprintf(a.out, "may go   可销毁    %d sessions, %d objects, %s; never viewed %d, near a hold %d, %s\n",
+		t.Sessions, t.Objects, size(t.Bytes), t.NeverViewed, t.NearHold, t.GapWords())
 	fmt.Fprintf(a.out, "stays    保留      %d sessions", t.Kept)
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {
 		fmt.Fprintf(a.out, ", %d %s", counts[kind], kind)
@@ -309,11 +311,19 @@ func (a *app) retentionPreview(ctx context.Context, days int) (err error) {
 	var rows [][]any
 	for _, s := range p.Sessions {
 		rows = append(rows, []any{s.Session, orDash(s.Recorder), orDash(s.Officer), when(s.DockedAt, loc), when(s.KeptUntil, loc), s.Recordings, size(s.Bytes),
-			viewedWords(s.Viewed, loc), "未检查", orDash(strings.Join(s.NearHold, ", "))})
+			viewedWords(s.Viewed, loc), gapsWords(s.OpenGaps), orDash(strings.Join(s.NearHold, ", "))})
 	}
 	if len(rows) > 0 {
 		a.printTable([]string{"SESSION", "RECORDER", "OFFICER", "DOCKED", "KEPT UNTIL", "RECORDINGS", "SIZE", "VIEWED", "GAPS", "NEAR HOLD"}, rows, 6, 7)
 	}
 	fmt.Fprintln(a.out, p.Words())
 	return nil
+}
+
+// gapsWords tells how many signs of interruptions there are, if anybody could look.
+func gapsWords(signs *int) string {
+	if signs == nil {
+		return "未检查"
+	}
+	return strconv.Itoa(*signs)
 }

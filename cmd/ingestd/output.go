@@ -12,6 +12,7 @@ import (
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/continuity"
 	"github.com/bodyworn/ingestd/ingest/journal"
 )
 
@@ -46,6 +47,8 @@ type sessionJSON struct {
 	Tags         []string            `json:"tags"`
 	Holds        []string            `json:"holds"` // ids of those that are not released
 	Files        []fileJSON          `json:"files,omitempty"`
+	// Continuity is what its recordings tell of interruptions (记录中断); absent in lists.
+	Continuity *continuity.Report `json:"continuity,omitempty"`
 	// Scrub is the last proof that the session was read again; absent: never.
 	Scrub       *scrubJSON        `json:"scrub,omitempty"`
 	Quarantined []quarantinedJSON `json:"quarantined,omitempty"`

@@ -148,11 +148,15 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 	if err != nil {
 		return err
 	}
+	gaps, err := w.continuity().Session(ctx, s, files)
+	if err != nil {
+		return err
+	}
 	loc := w.cfg.Station.Timezone
 	if a.output == "json" {
 		j := toJSON(s, files, loc)
 		m.addTo(&j)
-		j.Schema = "ingestd.session/1"
+		j.Schema, j.Continuity = "ingestd.session/1", &gaps
 		if scrub != nil {
 			j.Scrub = &scrubJSON{known(scrub.At, loc), scrub.Objects, scrub.Bytes, scrub.Findings}
 		}
@@ -167,7 +171,7 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		{"clock", s.Clock.Words()}, {"", clockDone(s.Condition)}, {"pre-use", preUseWords(s.Condition)},
 		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)}, {"disposed of", disposedWords(s, loc)},
 		{"tags", tame(strings.Join(m.tags[s.ID], ", "))}, {"ON HOLD", strings.Join(m.holds[s.ID], ", ")},
-		{"verification", s.Verification}, {"read again", scrubWords(scrub, loc)}, {"manifest", orDash(s.Manifest.Key)},
+		{"verification", s.Verification}, {"read again", scrubWords(scrub, loc)}, {"manifest", orDash(s.Manifest.Key)}, {"gaps 记录中断", tame(gaps.Words())},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(a.out, "%-13s %s\n", line[0], line[1])
@@ -175,6 +179,9 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 	}
 	for _, q := range corrupt {
 		fmt.Fprintf(a.out, "%-13s %s: %s\n", "QUARANTINED", shown(q.Key), tame(q.Reason))
+	}
+	for _, sign := range gaps.Signs {
+		fmt.Fprintf(a.out, "%-13s %s\n", "GAP 记录中断", sign.Words(shown))
 	}
 	fmt.Fprintln(a.out)
 	var rows [][]any

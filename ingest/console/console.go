@@ -31,6 +31,7 @@ import (
 
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
+	"github.com/bodyworn/ingestd/ingest/continuity"
 	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
 )
@@ -58,6 +59,8 @@ type Options struct {
 	Retention Retention
 	// HasProfile tells whether there is a profile of recorders of a name.
 	HasProfile func(name string) (bool, error)
+	// Continuity looks for signs of gaps in sessions.
+	Continuity *continuity.Examiner
 	Software   string // what runs, for people
 	// Ports are where slots are, by their names: a USB port or a folder.
 	Ports map[string]string

@@ -223,7 +223,7 @@ func TestDisposalPlans(t *testing.T) {
 	if a := b.get("/admin/disposal"); a.status != http.StatusOK || !strings.Contains(a.body, "P-1") {
 		t.Errorf("the list: %d\n%s", a.status, a.body)
 	}
-	if a := b.get("/admin/disposal/P-1"); a.status != http.StatusOK || !strings.Contains(a.body, ofWang) || !strings.Contains(a.body, "212") || !strings.Contains(a.body, "从未") {
+	if a := b.get("/admin/disposal/P-1"); a.status != http.StatusOK || !strings.Contains(a.body, ofWang) || !strings.Contains(a.body, "212") || !strings.Contains(a.body, "从未") || !strings.Contains(a.body, "未检查") {
 		t.Errorf("the plan: %d\n%s", a.status, a.body)
 	}
 	if a := w.login("li").get("/admin/disposal/P-1"); a.status != http.StatusOK || strings.Contains(a.body, "/apply") {

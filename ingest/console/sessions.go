@@ -9,6 +9,7 @@ import (
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest/accounts"
+	"github.com/bodyworn/ingestd/ingest/continuity"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage/ledger"
 )
@@ -129,6 +130,7 @@ type detailScreen struct {
 	Holds  []journal.Hold
 	Scrub  *journal.Scrub
 	Bad    []journal.Quarantined
+	Gaps   continuity.Report
 	Chain  []ledger.Stored // 证据保管链: what the ledger has of it
 	Broken bool            // the ledger is not what was signed
 }
@@ -150,6 +152,9 @@ func (c *Console) sessionDetail(v *Visit) error {
 	s.Bad, errs[5] = c.Journal.QuarantinedOf(ctx, id)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
+	}
+	if s.Gaps, errs[0] = c.Continuity.Session(ctx, v.Session, s.Files); errs[0] != nil {
+		return errs[0]
 	}
 	for _, f := range s.Files {
 		if f.Entry.Kind != device.KindFile {

@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/bodyworn/ingestd/device"
+	"github.com/bodyworn/ingestd/device/profile"
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/console"
+	"github.com/bodyworn/ingestd/ingest/continuity"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/ledger"
@@ -110,6 +112,7 @@ func (w *world) open(change func(*console.Options)) {
 	w.addSession("20261124-090210-bbbbbbbb", "067890", "DSJ-0420", journal.StateFailed)
 	o := console.Options{
 		Station: w.station, Journal: w.journal, Evidence: w.evidence, Accounts: w.book, Location: beijing, Listen: "127.0.0.1:0", Footage: &w.shelf,
+		Continuity: &continuity.Examiner{Journal: w.journal, Zone: beijing, Profiles: func() (profile.Set, error) { return profile.Load(os.DirFS("../../configs/recorders"), "") }},
 		Events: func(e ingest.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

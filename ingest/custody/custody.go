@@ -23,6 +23,7 @@ import (
 
 	"github.com/bodyworn/ingestd/device"
 	"github.com/bodyworn/ingestd/ingest"
+	"github.com/bodyworn/ingestd/ingest/continuity"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
 	"github.com/bodyworn/ingestd/storage/ledger"
@@ -53,6 +54,8 @@ type Desk struct {
 	Person string
 	// Actor is Person as the ledger has it; empty: the station itself.
 	Actor string
+	// Continuity looks for signs of interruptions; nil: nobody looks.
+	Continuity *continuity.Examiner
 	// Progress is called as work goes on; it may be nil.
 	Progress func(done, total int)
 }

@@ -134,6 +134,7 @@ func (l *look) all(ctx context.Context, p *Plan) error {
 		if s.Viewed.Count == 0 {
 			t.NeverViewed++
 		}
+		t.add(s.Gaps)
 		if len(s.NearHold) > 0 {
 			t.NearHold++
 		}
@@ -230,6 +231,9 @@ func (l *look) examine(ctx context.Context, s journal.Session) (Disposable, []Re
 			item.Objects = append(item.Objects, PlannedObject{f.Object.Key, f.Object.VersionID, f.SHA256, f.Entry.Size})
 			item.Bytes += f.Entry.Size
 		}
+	}
+	if item.Gaps, err = l.gaps(ctx, s, files); err != nil {
+		return item, nil, err
 	}
 	m, reasons, err := l.documents(ctx, s, files)
 	if err != nil || len(reasons) > 0 {

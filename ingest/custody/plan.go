@@ -62,10 +62,42 @@ type PlanTotals struct {
 	Bytes       int64 `json:"bytes"`
 	NeverViewed int   `json:"never_viewed"` // sessions
 	NearHold    int   `json:"near_hold"`    // sessions
-	Kept        int   `json:"kept_sessions"`
-	Open        int   `json:"open_sessions"`
-	Elsewhere   int   `json:"sessions_elsewhere"` // in a bucket that the station had before
-	Disposed    int   `json:"sessions_disposed"`  // by earlier plans
+	GapTotals
+	Kept      int `json:"kept_sessions"`
+	Open      int `json:"open_sessions"`
+	Elsewhere int `json:"sessions_elsewhere"` // in a bucket that the station had before
+	Disposed  int `json:"sessions_disposed"`  // by earlier plans
+}
+
+// GapTotals count sessions by their signs of interruptions (记录中断).
+type GapTotals struct {
+	OpenGaps   *int `json:"open_gaps"`       // with signs; null: nobody could look in any session
+	Unexamined int  `json:"gaps_unexamined"` // in which nobody could look
+}
+
+func (t *GapTotals) add(signs *int) {
+	if signs == nil {
+		t.Unexamined++
+		return
+	}
+	if t.OpenGaps == nil {
+		t.OpenGaps = new(int)
+	}
+	if *signs > 0 {
+		*t.OpenGaps++
+	}
+}
+
+// GapWords tell of them.
+func (t GapTotals) GapWords() string {
+	switch {
+	case t.OpenGaps == nil:
+		return "gaps 记录中断 not examined 未检查"
+	case t.Unexamined > 0:
+		return fmt.Sprintf("with signs of gaps 记录中断 %d, not examined 未检查 %d", *t.OpenGaps, t.Unexamined)
+	default:
+		return fmt.Sprintf("with signs of gaps 记录中断 %d", *t.OpenGaps)
+	}
 }
 
 // Disposable is a session whose footage may go.
@@ -89,8 +121,8 @@ type Disposable struct {
 	// plan or have gone.
 	SharedWith []string `json:"shared_with"`
 	Viewed     Viewed   `json:"viewed"`
-	// Gaps is how many interruptions (记录中断) await an explanation; null: nobody has
-	// looked for any.
+	// Gaps is how many signs of interruptions (记录中断) there are; null: nobody could look
+	// for any.
 	Gaps *int `json:"open_gaps"`
 	// NearHold are holds on other sessions of the same officer or recorder that were
 	// docked within a day of it.

@@ -5,10 +5,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/bodyworn/ingestd/device/profile"
+	"github.com/bodyworn/ingestd/ingest/continuity"
 	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage/ledger"
@@ -79,7 +83,7 @@ func TestAPlanShowsWhatGoesAndWhy(t *testing.T) {
 	if kinds := reasonsOf(p, held.ID); len(kinds) != 1 || kinds[0] != custody.OnHold {
 		t.Errorf("the other one is kept by %v", kinds)
 	}
-	if p.Totals != (custody.PlanTotals{Sessions: 1, Files: 2, Objects: 2, Bytes: 19, NearHold: 1, Kept: 1}) {
+	if p.Totals != (custody.PlanTotals{Sessions: 1, Files: 2, Objects: 2, Bytes: 19, NearHold: 1, Kept: 1, GapTotals: custody.GapTotals{Unexamined: 1}}) {
 		t.Errorf("totals %+v", p.Totals)
 	}
 	kept, err := a.journal.Plan(t.Context(), p.ID)
@@ -204,10 +208,55 @@ func TestWhatExpiresSoonIsToldWithoutTheStore(t *testing.T) {
 		t.Errorf("within a month: %+v, %v", soon, err)
 	}
 	p, err := d.Preview(t.Context(), 190)
-	if err != nil || len(p.Sessions) != 1 || p.Sessions[0].Session != s.ID || p.Totals != (custody.PreviewTotals{Sessions: 1, Recordings: 2, NeverViewed: 1, NearHold: 1}) {
+	if err != nil || len(p.Sessions) != 1 || p.Sessions[0].Session != s.ID || p.Totals != (custody.PreviewTotals{Sessions: 1, Recordings: 2, NeverViewed: 1, NearHold: 1, GapTotals: custody.GapTotals{Unexamined: 1}}) {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if want := "within 190 days 2 recordings in 1 sessions expire: 1 sessions never viewed, open gaps not examined (未检查), 1 near a hold"; p.Words() != want {
+	if want := "within 190 days 2 recordings in 1 sessions expire: 1 sessions never viewed, gaps 记录中断 not examined 未检查, 1 near a hold"; p.Words() != want {
 		t.Errorf("%s", p.Words())
+	}
+}
+
+// Signs of interruptions are counted, and told from what nobody could look into.
+func TestSignsOfGapsAreCounted(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t, storetest.Embedded(t))
+	clip := func(number int) string {
+		return fmt.Sprintf("DCIM/100MEDIA/2026112408000%d_0001A_NMQ0001_%06d.MP4", number, number)
+	}
+	for _, s := range []journal.Session{
+		a.dock("R1", map[string]string{clip(1): "footage", clip(3): "more", clip(7): "and more"}),
+		a.dock("R2", map[string]string{clip(1): "footage of another", clip(2): "more of it"}),
+	} {
+		s.Identity.Profile = "zfy-paramini"
+		if err := a.journal.SaveSession(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.dock("R3", map[string]string{"a.mp4": "footage of which nothing is known"})
+	d := a.desk("uid 1", 0)
+	d.Continuity = &continuity.Examiner{Journal: a.journal, Zone: a.cfg.Location, Profiles: func() (profile.Set, error) { return profile.Load(os.DirFS("../../configs/recorders"), "") }}
+	soon, err := d.Preview(t.Context(), 190)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := d.Plan(t.Context(), a.journal.Now().AddDate(0, 7, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	planned, previewed := map[string]*int{}, map[string]*int{}
+	for _, s := range plan.Disposable {
+		planned[s.Recorder] = s.Gaps
+	}
+	for _, s := range soon.Sessions {
+		previewed[s.Recorder] = s.OpenGaps
+	}
+	for of, signs := range map[string]map[string]*int{"plan": planned, "preview": previewed} {
+		if len(signs) != 3 || signs["R1"] == nil || *signs["R1"] != 2 || signs["R2"] == nil || *signs["R2"] != 0 || signs["R3"] != nil {
+			t.Errorf("%s: %v", of, signs)
+		}
+	}
+	const want = "with signs of gaps 记录中断 1, not examined 未检查 1"
+	if plan.Totals.GapWords() != want || soon.Totals.GapWords() != want || !strings.Contains(soon.Words(), want) {
+		t.Errorf("%s; %s", plan.Totals.GapWords(), soon.Words())
 	}
 }

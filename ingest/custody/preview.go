@@ -28,10 +28,8 @@ type PreviewTotals struct {
 	// Recordings are files that the sessions have stored.
 	Recordings  int `json:"recordings"`
 	NeverViewed int `json:"never_viewed"` // sessions
-	// OpenGaps are sessions with interruptions that await an explanation; null: nobody
-	// has looked for any.
-	OpenGaps *int `json:"open_gaps"`
-	NearHold int  `json:"near_hold"` // sessions
+	NearHold    int `json:"near_hold"`    // sessions
+	GapTotals
 }
 
 // ExpiringSession is a session of a preview.
@@ -44,15 +42,24 @@ type ExpiringSession struct {
 	Recordings int       `json:"recordings"`
 	Bytes      int64     `json:"bytes"`
 	Viewed     Viewed    `json:"viewed"`
-	OpenGaps   *int      `json:"open_gaps"` // null: nobody has looked for any
+	OpenGaps   *int      `json:"open_gaps"` // signs of interruptions; null: nobody could look
 	NearHold   []string  `json:"near_hold"`
 }
 
 // Words is the preview in one sentence.
 func (p Preview) Words() string {
 	t := p.Totals
-	return fmt.Sprintf("within %d days %d recordings in %d sessions expire: %d sessions never viewed, open gaps not examined (未检查), %d near a hold",
-		p.Days, t.Recordings, t.Sessions, t.NeverViewed, t.NearHold)
+	return fmt.Sprintf("within %d days %d recordings in %d sessions expire: %d sessions never viewed, %s, %d near a hold",
+		p.Days, t.Recordings, t.Sessions, t.NeverViewed, t.GapWords(), t.NearHold)
+}
+
+// gaps counts the signs of interruptions in a session; nil: nobody could look for any.
+func (d *Desk) gaps(ctx context.Context, s journal.Session, files []*journal.File) (*int, error) {
+	if d.Continuity == nil {
+		return nil, nil
+	}
+	r, err := d.Continuity.Session(ctx, s, files)
+	return r.Open(), err
 }
 
 // Preview looks some days ahead. It needs no store, and so neither Vault nor Station: it
@@ -97,6 +104,10 @@ func (d *Desk) Preview(ctx context.Context, days int) (Preview, error) {
 				e.Recordings, e.Bytes = e.Recordings+1, e.Bytes+f.Entry.Size
 			}
 		}
+		if e.OpenGaps, err = d.gaps(ctx, s, files); err != nil {
+			return p, err
+		}
+		p.Totals.add(e.OpenGaps)
 		p.Sessions = append(p.Sessions, e)
 		p.Totals.Sessions, p.Totals.Recordings = p.Totals.Sessions+1, p.Totals.Recordings+e.Recordings
 		if e.Viewed.Count == 0 {
