@@ -72,7 +72,7 @@ func ParseTime(s string, zone *time.Location) (TimeString, error) {
 		result.Form, zone = ZoneUTC, time.UTC
 	default:
 		hhmm, err := time.Parse("-0700", rest)
-		if err != nil || len(rest) != len("-0700") {
+		if err != nil || len(rest) != len("-0700") || rest[3] > '5' { // time.Parse takes 60 minutes
 			return fail()
 		}
 		_, seconds := hhmm.Zone()
