@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -45,6 +46,7 @@ type running struct {
 	reloaded   chan struct{}   // holds one at most: settings were loaded again
 	asked      chan chan error // who asks for a reload, and is told how it went
 	twoPersons atomic.Bool     // custody.two_persons in force
+	resting    *time.Timer     // until rest
 }
 
 func (r *running) emit(e ingest.Event) {
@@ -52,6 +54,10 @@ func (r *running) emit(e ingest.Event) {
 	r.metrics.Observe(e)
 	r.attention.Observe(e)
 	r.workplace.service.see(e)
+	switch e.Name {
+	case "daemon.ready", "ingest.finished", "ingest.failed":
+		r.resting.Reset(restAfter)
+	}
 }
 
 // reloadOnHangUp loads the settings again at each SIGHUP. The stop that it returns

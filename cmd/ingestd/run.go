@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -60,6 +60,8 @@ func (a *app) serve(ctx context.Context, checkOnly bool, simulated *rack.Rack) (
 	defer release()
 	w.service, w.rack = service, simulated
 	r := &running{app: a, workplace: w, now: w.cfg, reloaded: make(chan struct{}, 1), asked: make(chan chan error), metrics: newMetrics(w.cfg)}
+	r.resting = time.AfterFunc(restAfter, rest)
+	defer r.resting.Stop()
 	r.retention.Store(&w.cfg.Retention)
 	r.twoPersons.Store(w.cfg.Custody.TwoPersons)
 	r.log.Store(new(newLogger(a.err, w.cfg.Log)))
@@ -102,7 +104,6 @@ func (a *app) serve(ctx context.Context, checkOnly bool, simulated *rack.Rack) (
 	started()
 	service.ready()
 	ready = true
-	debug.FreeOSMemory() // what only the start has needed: a station may be idle for a day
 	err = r.watch(ctx)
 	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
 		err = cause // a supervisor starts us, and the store, again
