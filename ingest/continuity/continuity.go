@@ -27,8 +27,8 @@ type Kind string
 const (
 	// Missing numbers lie between two recordings of one docking.
 	Missing Kind = "missing"
-	// MissingSince numbers lie between the last recording of the docking before, at this
-	// station, and the first of this one.
+	// MissingSince numbers lie between a recording of the docking before, at this station,
+	// and one of this docking.
 	MissingSince Kind = "missing_since"
 	// Empty recordings have no byte.
 	Empty Kind = "empty"

@@ -151,7 +151,9 @@ func TestSinceTheDockingBefore(t *testing.T) {
 	s.want(s.dock(nil, clips(105, 106)...))           // it was
 	s.want(s.dock(nil, clips(109, 110)...), gapSince("S3", 107, 108, clip(106, 1), clip(109, 0)))
 	s.want(s.dock(nil, clips(109, 110, 111)...)) // told once
-	s.want(s.dock(nil, clips(1, 2)...))          // reset
+	s.want(s.dock(nil, "Param.ini"))             // nothing was recorded that day
+	s.want(s.dock(nil, clips(113)...), gapSince("S5", 112, 112, clip(111, 2), clip(113, 0)))
+	s.want(s.dock(nil, clips(1, 2)...)) // reset
 	s.want(s.dock(nil, clips(3)...))
 	// Another recorder, and one that nobody knows, are not compared with it.
 	other := func(serial string) func(*journal.Session, []*journal.File) {
@@ -164,7 +166,7 @@ func TestSinceTheDockingBefore(t *testing.T) {
 	if r := s.dock(func(session *journal.Session, _ []*journal.File) { session.State = journal.StateOpen }, clips(5, 6, 9)...); r.Unexamined != continuity.NotEnded || r.Open() != nil {
 		t.Errorf("%+v", r)
 	}
-	s.want(s.dock(nil, clips(7)...), gapSince("S10", 5, 6, clip(4, 0), clip(7, 0)))
+	s.want(s.dock(nil, clips(7)...), gapSince("S12", 5, 6, clip(4, 0), clip(7, 0)))
 }
 
 // What was brought once may be removed from the recorder.

@@ -3,6 +3,7 @@ package continuity
 import (
 	"cmp"
 	"context"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -19,40 +20,56 @@ const lookBack = 50
 func (e *Examiner) gaps(ctx context.Context, p *profile.Profile, s journal.Session, here numbered) (signs []Sign, err error) {
 	var before numbered // what the docking before had
 	brought := map[string][]int{}
-	q := journal.Query{Recorder: s.Recorder, After: journal.Place{DockedAt: s.DockedAt, ID: s.ID}, Limit: 1}
-	for n := 0; s.Recorder != "" && n < lookBack; {
-		page, more, err := e.Journal.Find(ctx, q)
+	signs = missing(here, before, brought)
+	for theirs, err := range e.earlier(ctx, p, s) {
 		if err != nil {
 			return nil, err
 		}
-		if len(page) == 0 {
-			break
+		if before == nil {
+			before = theirs
 		}
-		q.After = journal.Place{DockedAt: page[0].DockedAt, ID: page[0].ID}
-		if page[0].State == journal.StateSealed || page[0].State == journal.StateFailed {
-			files, err := e.Journal.Files(ctx, page[0].ID)
-			if err != nil {
-				return nil, err
+		highest := 0
+		for serial, all := range theirs {
+			for _, r := range all {
+				brought[serial] = append(brought[serial], r.number)
+				highest = max(highest, r.number)
 			}
-			theirs, _ := e.numbered(p, files, page[0].ID)
-			if n++; n == 1 {
-				before = theirs
-			}
-			for serial, all := range theirs {
-				for _, r := range all {
-					brought[serial] = append(brought[serial], r.number)
-				}
-				slices.Sort(brought[serial])
-			}
-			if signs = missing(here, before, brought); len(signs) == 0 {
-				return nil, nil
-			}
+			slices.Sort(brought[serial])
 		}
-		if !more {
-			break
+		signs = missing(here, before, brought)
+		if !slices.ContainsFunc(signs, func(s Sign) bool { return s.From <= highest }) {
+			break // before that, the recorder had not counted so far
 		}
 	}
-	return missing(here, before, brought), nil
+	return signs, nil
+}
+
+// earlier are the recordings of earlier dockings of the recorder that have ended, the
+// latest first. Those that brought none with a number are left out.
+func (e *Examiner) earlier(ctx context.Context, p *profile.Profile, s journal.Session) iter.Seq2[numbered, error] {
+	return func(yield func(numbered, error) bool) {
+		q := journal.Query{Recorder: s.Recorder, After: journal.Place{DockedAt: s.DockedAt, ID: s.ID}, Limit: 10}
+		for looked, more := 0, s.Recorder != ""; more && looked < lookBack; {
+			var page []journal.Row
+			var err error
+			if page, more, err = e.Journal.Find(ctx, q); err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, row := range page {
+				q.After = journal.Place{DockedAt: row.DockedAt, ID: row.ID}
+				if row.State != journal.StateSealed && row.State != journal.StateFailed {
+					continue
+				}
+				looked++
+				files, err := e.Journal.Files(ctx, row.ID)
+				theirs, _ := e.numbered(p, files, row.ID)
+				if (err != nil || len(theirs) > 0) && !yield(theirs, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // missing tells which numbers lie below a recording of this docking and above one of this
