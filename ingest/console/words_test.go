@@ -14,6 +14,7 @@ import (
 	"github.com/bodyworn/ingestd/ingest"
 	"github.com/bodyworn/ingestd/ingest/accounts"
 	"github.com/bodyworn/ingestd/ingest/console"
+	"github.com/bodyworn/ingestd/ingest/continuity"
 	"github.com/bodyworn/ingestd/ingest/custody"
 	"github.com/bodyworn/ingestd/ingest/journal"
 	"github.com/bodyworn/ingestd/storage"
@@ -118,6 +119,18 @@ func TestBothLanguagesSayEverything(t *testing.T) {
 	asked["dock.last_safe"], asked["dock.last_unsafe"] = true, true
 	for _, c := range []string{ingest.CheckJournal, ingest.CheckSelfTest, ingest.CheckStore, ingest.CheckBucket, ingest.CheckWritable, ingest.CheckClock} {
 		asked["check."+c] = true
+	}
+	for _, c := range []string{
+		storage.CheckObjectLock, storage.CheckVersioning, storage.CheckDefaultRetention, storage.CheckLifecycle, storage.CheckLifecycleUploads, storage.CheckBucketPolicy, storage.CheckPublicAccess, storage.CheckBucketACL,
+		storage.CheckLockHolds, storage.CheckStationKey, storage.CheckTLS, storage.CheckEncryption, storage.CheckBucketMarker, storage.CheckStoreClock, storage.CheckFreeSpace,
+	} {
+		asked["finding."+c], asked["finding."+c+".why"], asked["finding."+c+".mend"] = true, true, true
+	}
+	for _, k := range []continuity.Kind{continuity.Missing, continuity.MissingSince, continuity.Empty} {
+		asked["gaps."+string(k)] = true
+	}
+	for _, u := range []continuity.Unexamined{continuity.NoProfile, continuity.NoNumbers, continuity.NotEnded, continuity.NoProfiles} {
+		asked["gaps.unexamined."+string(u)] = true
 	}
 	for _, s := range []storage.Severity{storage.SeverityError, storage.SeverityWarning, storage.SeverityNote} {
 		asked["severity."+string(s)] = true
