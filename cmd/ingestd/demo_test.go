@@ -50,7 +50,7 @@ func TestDemo(t *testing.T) {
 	if out := inDemo("verify", "--all"); !strings.Contains(out, "0 findings") {
 		t.Errorf("verify says\n%s", out)
 	}
-	for recorder, want := range map[string]string{"DSJ-0401": "no sign 无迹象 in", "DSJ-0404": "missing 缺号 101 between"} {
+	for recorder, want := range map[string]string{"DSJ-0401": "no sign 无记录中断迹象 in", "DSJ-0404": "missing 缺号 101 between"} {
 		if out := inDemo("sessions", "show", firstOf(t, inDemo("sessions", "list", "--recorder", recorder, "-o", "json"))); !strings.Contains(out, want) {
 			t.Errorf("of gaps, %s is not told of %s:\n%s", want, recorder, out)
 		}

@@ -171,7 +171,7 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		{"clock", s.Clock.Words()}, {"", clockDone(s.Condition)}, {"pre-use", preUseWords(s.Condition)},
 		{"docked", when(s.DockedAt, loc)}, {"ended", when(s.EndedAt, loc)}, {"kept until", when(s.RetainUntil, loc)}, {"disposed of", disposedWords(s, loc)},
 		{"tags", tame(strings.Join(m.tags[s.ID], ", "))}, {"ON HOLD", strings.Join(m.holds[s.ID], ", ")},
-		{"verification", s.Verification}, {"read again", scrubWords(scrub, loc)}, {"manifest", orDash(s.Manifest.Key)}, {"gaps 记录中断", tame(gaps.Words())},
+		{"verification", s.Verification}, {"read again", scrubWords(scrub, loc)}, {"manifest", orDash(s.Manifest.Key)}, {"gaps", tame(gaps.Words())},
 	} {
 		if line[1] != "" {
 			fmt.Fprintf(a.out, "%-13s %s\n", line[0], line[1])
@@ -181,7 +181,7 @@ func (a *app) sessionsShow(ctx context.Context, id string) (err error) {
 		fmt.Fprintf(a.out, "%-13s %s: %s\n", "QUARANTINED", shown(q.Key), tame(q.Reason))
 	}
 	for _, sign := range gaps.Signs {
-		fmt.Fprintf(a.out, "%-13s %s\n", "GAP 记录中断", sign.Words(shown))
+		fmt.Fprintf(a.out, "%-13s %s\n", "GAP", sign.Words(shown))
 	}
 	fmt.Fprintln(a.out)
 	var rows [][]any

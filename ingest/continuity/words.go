@@ -20,17 +20,17 @@ func (r Report) Words() string {
 	switch r.Unexamined {
 	case "":
 	case NoProfile:
-		return "not examined 未检查: of which make the recorder is, is not known"
+		return "not examined 未检查记录中断: of which make the recorder is, is not known"
 	case NoNumbers:
-		return "not examined 未检查: its names are not known to have running numbers"
+		return "not examined 未检查记录中断: its names are not known to have running numbers"
 	case NotEnded:
-		return "not examined 未检查: the session has not ended"
+		return "not examined 未检查记录中断: the session has not ended"
 	default:
-		return "not examined 未检查: " + r.Why
+		return "not examined 未检查记录中断: " + r.Why
 	}
-	words := fmt.Sprintf("no sign 无迹象 in %d numbered recordings", r.Recordings)
+	words := fmt.Sprintf("no sign 无记录中断迹象 in %d numbered recordings", r.Recordings)
 	if len(r.Signs) > 0 {
-		words = fmt.Sprintf("%d signs 处迹象 in %d numbered recordings", len(r.Signs), r.Recordings)
+		words = fmt.Sprintf("%d signs 处记录中断迹象 in %d numbered recordings", len(r.Signs), r.Recordings)
 	}
 	if r.Unnumbered > 0 {
 		words += fmt.Sprintf(", %d others not examined", r.Unnumbered)
