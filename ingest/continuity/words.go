@@ -30,7 +30,7 @@ func (r Report) Words() string {
 	}
 	words := fmt.Sprintf("no sign 无记录中断迹象 in %d numbered recordings", r.Recordings)
 	if len(r.Signs) > 0 {
-		words = fmt.Sprintf("%d signs 处记录中断迹象 in %d numbered recordings", len(r.Signs), r.Recordings)
+		words = fmt.Sprintf("signs 记录中断迹象: %d, in %d numbered recordings", len(r.Signs), r.Recordings)
 	}
 	if r.Unnumbered > 0 {
 		words += fmt.Sprintf(", %d others not examined", r.Unnumbered)
