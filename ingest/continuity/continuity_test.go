@@ -215,3 +215,26 @@ func TestWhatIsNotExamined(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestWords(t *testing.T) {
+	t.Parallel()
+	base := func(path string) string { return path }
+	for want, s := range map[string]continuity.Sign{
+		"missing 缺号 125–126 between a and b":                 gap(125, 126, "a", "b"),
+		"missing 缺号 7 since session S3: between its a and b": gapSince("S3", 7, 7, "a", "b"),
+		"a is empty 空文件":                                     {Kind: continuity.Empty, After: "a"},
+	} {
+		if got := s.Words(base); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	for want, r := range map[string]continuity.Report{
+		"no sign 无记录中断迹象 in 4 numbered recordings":                         {Recordings: 4},
+		"signs 记录中断迹象: 1, in 4 numbered recordings, 2 others not examined": {Recordings: 4, Unnumbered: 2, Signs: make([]continuity.Sign, 1)},
+		"not examined 未检查记录中断: acme.yaml: line 3":                          {Unexamined: continuity.NoProfiles, Why: "acme.yaml: line 3"},
+	} {
+		if got := r.Words(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
