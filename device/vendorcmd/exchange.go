@@ -212,14 +212,16 @@ func (s *Session) dropStale(ctx context.Context) error {
 // quoted makes an answer fit for an error: short, without control characters, and
 // not at all if it repeats a piece of the password.
 func (s *Session) quoted(text string) string {
-	password, lower := strings.ToLower(s.password()), strings.ToLower(text)
+	shown := fmt.Sprintf("%q", text)
+	if runes := []rune(text); len(runes) > shownAnswer {
+		shown = fmt.Sprintf("%q and so on, %d bytes", string(runes[:shownAnswer]), len(text))
+	}
+	// Quotes can make up a piece: \x9cre of three bytes has cre.
+	password, lower := strings.ToLower(s.password()), strings.ToLower(text+"\n"+shown)
 	for piece := min(3, len(password)); len(password) > 0 && len(password) >= piece; password = password[1:] {
 		if strings.Contains(lower, password[:piece]) {
 			return fmt.Sprintf("%d bytes, not shown as they may repeat the password", len(text))
 		}
 	}
-	if shown := []rune(text); len(shown) > shownAnswer {
-		return fmt.Sprintf("%q and so on, %d bytes", string(shown[:shownAnswer]), len(text))
-	}
-	return fmt.Sprintf("%q", text)
+	return shown
 }

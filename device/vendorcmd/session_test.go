@@ -311,6 +311,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte("@Ver;OK;#"), uint8(64), []byte("@Gdv;8;NMQ0007;052507;#"))
 	f.Add([]byte("@Ver;OK;#\x00\x00"), uint8(3), []byte("@Gtm;20261124081402;#"))
 	f.Add([]byte("\xd6\xb4#"), uint8(1), []byte("\xff"))
+	f.Add([]byte("\x9cre"), uint8(2), []byte("@VC;#"))
 	f.Fuzz(func(t *testing.T, login []byte, piece uint8, rest []byte) {
 		cut := func(data []byte) (pieces []string) {
 			for chunk := range slices.Chunk(data, max(int(piece), 1)) {
