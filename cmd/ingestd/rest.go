@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"reflect"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,19 +19,17 @@ const restAfter = 5 * time.Second
 // those that are needed again, mostly from its cache. Other pages may have been relocated.
 func rest() {
 	debug.FreeOSMemory()
-	self, err := os.Readlink("/proc/self/exe")
+	maps, err := os.Open("/proc/self/maps")
 	if err != nil {
 		return // there is no /proc: the memory stays, and nothing else changes
 	}
-	maps, err := os.Open("/proc/self/maps")
-	if err != nil {
-		return
-	}
+	here := reflect.ValueOf(rest).Pointer()
 	defer func() { _ = maps.Close() }() // only read
 	for lines := bufio.NewScanner(maps); lines.Scan(); {
-		var from, to uintptr
-		var may string
-		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &from, &to, &may); err == nil && may == "r-xp" && strings.HasSuffix(lines.Text(), " "+self) {
+		var from, to, offset uintptr
+		var may, device string
+		var inode uint64 // 0: it is not of a file, and would be lost
+		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s %x %s %d", &from, &to, &may, &offset, &device, &inode); err == nil && from <= here && here < to && may == "r-xp" && inode != 0 {
 			_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED) // or it stays
 		}
 	}
