@@ -47,7 +47,7 @@ func (r *running) newConsole() (*console.Console, error) {
 	w := r.workplace
 	a := w.cfg.Admin
 	o := console.Options{
-		Station: r.station, Journal: w.journal, Evidence: w.evidence, Accounts: accounts.NewBook(w.journal, r.station.Record, nil), Footage: w.vault, Desk: r.consoleDesk, Retention: retentionFile{r}, HasProfile: hasProfile(w.cfg), Continuity: w.continuity(), Software: "ingestd " + version(), Ports: portsOf(w.cfg), Attention: r.attention.All,
+		Station: r.station, Journal: w.journal, Evidence: w.evidence, Accounts: accounts.NewBook(w.journal, r.station.Record, nil), Footage: w.vault, Desk: r.consoleDesk, Retention: retentionFile{r}, HasProfile: hasProfile(w.cfg), Continuity: w.continuity, Software: "ingestd " + version(), Ports: portsOf(w.cfg), Attention: r.attention.All,
 		Location: w.cfg.Station.Timezone, Name: w.cfg.Station.Name,
 		Listen: a.Listen, BehindProxy: a.BehindProxy, AllowedHosts: a.AllowedHosts, Events: r.emit, Demo: w.rack != nil, Observe: func(s console.Served) { r.metrics.Request(s.Route, s.Method, s.Status, s.Took, s.Problem) },
 	}

@@ -59,6 +59,9 @@ func TestTheConsoleChangesRetention(t *testing.T) {
 	p := newPlace(t, testConfig+fmt.Sprintf("admin: {listen: %q}\nretention: {policy: retention.yaml}\n", address))
 	const rules = "version: 1\ndefault: {months: 12, why: 第十一条}\nrules: []\n"
 	p.write("retention.yaml", rules)
+	if err := os.Chmod(p.path("retention.yaml"), 0o640); err != nil {
+		t.Fatal(err)
+	}
 	p.write("password", "correct horse battery\n")
 	add := p.command("user", "add", "wulan", "--role", "admin", "--password-stdin")
 	add.Stdin = strings.NewReader("correct horse battery\n")
@@ -91,6 +94,9 @@ func TestTheConsoleChangesRetention(t *testing.T) {
 	}
 	if status, body := save("24"); status != http.StatusSeeOther || !strings.Contains(read(), "months: 24") {
 		t.Fatalf("24 months: %d\n%s\n%s", status, body, read())
+	}
+	if info, err := os.Stat(p.path("retention.yaml")); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("its rights: %v, %v", info.Mode(), err)
 	}
 	d.waitFor(`"event":"config.reloaded"`)
 	d.waitFor(`"event":"retention.extended"`) // what was stored is locked for longer

@@ -59,8 +59,9 @@ type Options struct {
 	Retention Retention
 	// HasProfile tells whether there is a profile of recorders of a name.
 	HasProfile func(name string) (bool, error)
-	// Continuity looks for signs of gaps in sessions.
-	Continuity *continuity.Examiner
+	// Continuity gives what looks for signs of gaps in sessions, with the profiles as they
+	// are by now.
+	Continuity func() *continuity.Examiner
 	Software   string // what runs, for people
 	// Ports are where slots are, by their names: a USB port or a folder.
 	Ports map[string]string

@@ -8,9 +8,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -210,6 +212,27 @@ func TestHolds(t *testing.T) {
 	}
 	if on, _ := w.held(first.ID); on != 0 {
 		t.Error("it is released, and held in the store")
+	}
+
+	// Who does not wait is told that it goes on, and it does.
+	w.two.Store(false)
+	b.post("/admin/holds", url.Values{"session": {second.ID}, "case": {"2026-0143"}, "reason": {"行政复议"}})
+	all, err := w.journal.Holds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := slices.MaxFunc(all, func(a, b journal.Hold) int { return a.AddedAt.Compare(b.AddedAt) })
+	w.console.Patience(0)
+	if a := b.post("/admin/holds/"+last.ID+"/release", release); a.status != http.StatusSeeOther || !strings.Contains(a.header.Get("Location"), "hold_going_on") {
+		t.Errorf("without waiting: %d %s", a.status, a.header.Get("Location"))
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if on, _ := w.held(second.ID); on == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the order did not go on")
+		}
 	}
 }
 

@@ -153,7 +153,7 @@ func (c *Console) sessionDetail(v *Visit) error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	if s.Gaps, errs[0] = c.Continuity.Session(ctx, v.Session, s.Files); errs[0] != nil {
+	if s.Gaps, errs[0] = c.Continuity().Session(ctx, v.Session, s.Files); errs[0] != nil {
 		return errs[0]
 	}
 	for _, f := range s.Files {

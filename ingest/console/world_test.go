@@ -112,7 +112,9 @@ func (w *world) open(change func(*console.Options)) {
 	w.addSession("20261124-090210-bbbbbbbb", "067890", "DSJ-0420", journal.StateFailed)
 	o := console.Options{
 		Station: w.station, Journal: w.journal, Evidence: w.evidence, Accounts: w.book, Location: beijing, Listen: "127.0.0.1:0", Footage: &w.shelf,
-		Continuity: &continuity.Examiner{Journal: w.journal, Zone: beijing, Profiles: func() (profile.Set, error) { return profile.Load(os.DirFS("../../configs/recorders"), "") }},
+		Continuity: func() *continuity.Examiner {
+			return &continuity.Examiner{Journal: w.journal, Zone: beijing, Profiles: func() (profile.Set, error) { return profile.Load(os.DirFS("../../configs/recorders"), "") }}
+		},
 		Events: func(e ingest.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -155,10 +155,12 @@ type recording struct {
 // several recorders, each of which counts for itself.
 type numbered map[string][]recording
 
+// numbered gives the recordings of the session that is examined, session "", or those that
+// an earlier one has brought: what could not be stored then was on the recorder only.
 func (e *Examiner) numbered(p *profile.Profile, files []*journal.File, session string) (found numbered, unnumbered int) {
 	found = numbered{}
 	for _, f := range files {
-		if f.Entry.Kind != device.KindFile || !p.IsFootage(f.Entry.Path) {
+		if f.Entry.Kind != device.KindFile || !p.IsFootage(f.Entry.Path) || session != "" && !f.State.Good() {
 			continue
 		}
 		name, ok := p.ReadName(f.Entry.Path, e.Zone)

@@ -183,6 +183,28 @@ func TestWhatWasBroughtIsNotMissing(t *testing.T) {
 	s.want(s.dock(nil, clips(4, 20)...), gap(6, 6, clip(4, 0), clip(20, 1)), gap(9, 19, clip(4, 0), clip(20, 1)))
 }
 
+// What an earlier docking could not store has not come.
+func TestWhatWasNotStoredIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newStation(t)
+	failed := func(session *journal.Session, files []*journal.File) {
+		session.State, files[2].State = journal.StateFailed, journal.Unreadable
+	}
+	s.want(s.dock(failed, clips(1, 2, 3, 4)...)) // it is on the recorder, and told as unreadable
+	s.want(s.dock(nil, clips(1, 2, 4)...), gap(3, 3, clip(2, 1), clip(4, 2)))
+}
+
+// Nobody asks further back than fifty dockings.
+func TestHowFarIsLookedBack(t *testing.T) {
+	t.Parallel()
+	s := newStation(t)
+	s.want(s.dock(nil, clips(1, 2, 3)...))
+	for range 50 {
+		s.want(s.dock(nil, clips(1, 3)...))
+	}
+	s.want(s.dock(nil, clips(1, 3)...), gap(2, 2, clip(1, 0), clip(3, 1)))
+}
+
 func TestWhatIsNotExamined(t *testing.T) {
 	t.Parallel()
 	of := func(name string) func(*journal.Session, []*journal.File) {

@@ -49,7 +49,7 @@ func (e *Examiner) gaps(ctx context.Context, p *profile.Profile, s journal.Sessi
 func (e *Examiner) earlier(ctx context.Context, p *profile.Profile, s journal.Session) iter.Seq2[numbered, error] {
 	return func(yield func(numbered, error) bool) {
 		q := journal.Query{Recorder: s.Recorder, After: journal.Place{DockedAt: s.DockedAt, ID: s.ID}, Limit: 10}
-		for looked, more := 0, s.Recorder != ""; more && looked < lookBack; {
+		for looked, more := 0, s.Recorder != ""; more; {
 			var page []journal.Row
 			var err error
 			if page, more, err = e.Journal.Find(ctx, q); err != nil {
@@ -61,7 +61,9 @@ func (e *Examiner) earlier(ctx context.Context, p *profile.Profile, s journal.Se
 				if row.State != journal.StateSealed && row.State != journal.StateFailed {
 					continue
 				}
-				looked++
+				if looked++; looked > lookBack {
+					return
+				}
 				files, err := e.Journal.Files(ctx, row.ID)
 				theirs, _ := e.numbered(p, files, row.ID)
 				if (err != nil || len(theirs) > 0) && !yield(theirs, err) {
@@ -77,9 +79,11 @@ func (e *Examiner) earlier(ctx context.Context, p *profile.Profile, s journal.Se
 func missing(here, before numbered, brought map[string][]int) (signs []Sign) {
 	for _, serial := range slices.Sorted(maps.Keys(here)) {
 		all := slices.Concat(here[serial], before[serial])
-		slices.SortStableFunc(all, func(a, b recording) int { // of two with a number, the one here is first
+		slices.SortStableFunc(all, func(a, b recording) int {
 			return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.session, b.session), cmp.Compare(a.path, b.path))
 		})
+		// Of those with one number, the one here is first, and stays.
+		all = slices.CompactFunc(all, func(a, b recording) bool { return a.number == b.number })
 		anew := begunAnew(all)
 		for i := range len(all) - 1 {
 			if a, b := all[i], all[i+1]; b.session == "" && b.number > a.number+1 && !anew(i) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bodyworn/ingestd/storage/ledger"
@@ -396,4 +397,31 @@ func TestToldToEndWhileItPublishes(t *testing.T) {
 	}
 	report := verifyPublished(t, b, dir)
 	checkPublished(t, b, dir, report.Checkpoint.Size)
+}
+
+// stuck is a bucket that does not answer.
+type stuck struct{ *bucket }
+
+func (stuck) Create(ctx context.Context, _ string, _ []byte) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A store that does not answer keeps nobody from ending.
+func TestToldToEndWhileTheStoreIsStuck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir, b := t.TempDir(), newBucket()
+		l := open(t, dir)
+		appendN(t, l, 0, 3)
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, stop)
+		begun := time.Now()
+		if err := l.Publish(ctx, stuck{b}, prefix); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took != 21*time.Second {
+			t.Errorf("it ended after %s", took)
+		}
+	})
 }
